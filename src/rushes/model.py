@@ -1,0 +1,262 @@
+"""The nouns and their states. Rows travel as these frozen dataclasses; legal moves are data, checked by `check_move`.
+
+    Upload   initiated → uploading ⇄ finalizing → ingested        ends: rejected, failed, aborted, expired
+    Asset    pending → processing → published                     also: failed, quarantined, deleted
+    Job      queued → running → succeeded                         also: failed, cancelled; both may be queued again
+
+Sizes are bytes, part numbers start at 1, times are aware UTC, ids are UUIDv7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from rushes.errors import Conflict
+
+Json = dict[str, Any]
+
+
+class UploadState(StrEnum):
+    INITIATED = "initiated"
+    UPLOADING = "uploading"
+    FINALIZING = "finalizing"
+    INGESTED = "ingested"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    EXPIRED = "expired"
+
+
+class AssetState(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    PUBLISHED = "published"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+    DELETED = "deleted"
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Role(StrEnum):
+    CREATOR = "creator"  # sees and changes what is theirs
+    OPERATOR = "operator"  # sees and changes everything of the tenant
+    SERVICE = "service"  # a program of the tenant's, with an operator's reach
+
+
+class Verification(StrEnum):
+    """What was proven about an original."""
+
+    END_TO_END = "end_to_end"  # the client's checksums, enforced on the way and over the whole object
+    STORAGE = "storage"  # what storage holds is what it received
+
+
+class ChecksumAlgorithm(StrEnum):
+    CRC64NVME = "crc64nvme"
+
+
+UPLOAD_MOVES: Mapping[UploadState, frozenset[UploadState]] = {
+    UploadState.INITIATED: frozenset(
+        {UploadState.UPLOADING, UploadState.REJECTED, UploadState.ABORTED, UploadState.EXPIRED}
+    ),
+    UploadState.UPLOADING: frozenset(
+        {UploadState.FINALIZING, UploadState.REJECTED, UploadState.ABORTED, UploadState.EXPIRED}
+    ),
+    UploadState.FINALIZING: frozenset({UploadState.UPLOADING, UploadState.INGESTED, UploadState.FAILED}),
+    UploadState.INGESTED: frozenset(),
+    UploadState.REJECTED: frozenset(),
+    UploadState.FAILED: frozenset(),
+    UploadState.ABORTED: frozenset(),
+    UploadState.EXPIRED: frozenset(),
+}
+
+ASSET_MOVES: Mapping[AssetState, frozenset[AssetState]] = {
+    AssetState.PENDING: frozenset({AssetState.PROCESSING, AssetState.FAILED, AssetState.DELETED}),
+    AssetState.PROCESSING: frozenset(
+        {AssetState.PUBLISHED, AssetState.FAILED, AssetState.QUARANTINED, AssetState.DELETED}
+    ),
+    AssetState.PUBLISHED: frozenset({AssetState.PROCESSING, AssetState.QUARANTINED, AssetState.DELETED}),
+    AssetState.FAILED: frozenset({AssetState.PROCESSING, AssetState.DELETED}),
+    AssetState.QUARANTINED: frozenset({AssetState.PROCESSING, AssetState.DELETED}),
+    AssetState.DELETED: frozenset(),
+}
+
+JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset({JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
+}
+
+
+def check_move(moves: Mapping[Any, frozenset[Any]], noun: str, old: StrEnum, new: StrEnum) -> None:
+    """Raise `Conflict` ({noun}_{old}) unless `old → new` is a legal move."""
+    if new not in moves[old]:
+        raise Conflict(f"{noun}_{old}", f"This {noun} is {old}; it cannot become {new}.", state=str(old))
+
+
+OPEN_UPLOADS = (UploadState.INITIATED, UploadState.UPLOADING, UploadState.FINALIZING)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking, as their signed token says."""
+
+    tenant: str
+    creator: str
+    role: Role = Role.CREATOR
+    plan: str = "user"
+    title: UUID | None = None  # the token is for this title alone
+    upload: UUID | None = None  # the token is for this upload alone
+
+    @property
+    def sees_tenant(self) -> bool:
+        return self.role is not Role.CREATOR
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    id: UUID
+    tenant: str
+    creator: str
+    title: str
+    description: str
+    genre: str | None
+    tags: list[str]
+    release_date: date | None
+    project: str | None
+    metadata: Json
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    id: UUID
+    tenant: str
+    creator: str
+    asset_id: UUID
+    title_id: UUID
+    state: UploadState
+    filename: str
+    size: int
+    content_type: str
+    part_size: int
+    part_count: int
+    checksum_algorithm: ChecksumAlgorithm
+    bucket: str
+    key: str
+    storage_upload_id: str | None
+    source: str | None  # what the client says the file came from: a camera, a card, a URL
+    upload_origin: str  # the door it came through and the client's name
+    priority: int
+    relative_path: str | None
+    held_parts: int
+    held_bytes: int
+    attempt: int  # finalize attempts: each complete after a missing part starts the next one
+    problem: Json | None  # the last verdict: {code, message, …}
+    created_at: datetime
+    updated_at: datetime
+    progress_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One row of the ledger. `checksum` is the one that is open: the only one this part may be stored with."""
+
+    number: int
+    size: int
+    checksum: str  # base64 of the big-endian value
+    grants: int  # distinct checksums ever granted
+    etag: str | None
+    held_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    id: UUID
+    tenant: str
+    creator: str
+    title_id: UUID
+    upload_id: UUID
+    state: AssetState
+    kind: str | None  # video, audio or image, once identified
+    filename: str
+    content_type: str
+    size: int
+    bucket: str
+    key: str
+    etag: str | None
+    checksum_algorithm: ChecksumAlgorithm
+    checksum: str | None  # of the whole original, base64
+    sha256: str | None  # of the whole original, hex, computed by a worker
+    verification: Verification | None
+    epoch: int  # how often a run has claimed this asset; names the place of what the run makes
+    job_id: UUID | None  # the run that may write
+    published_job_id: UUID | None  # the run whose renditions are published
+    priority: int
+    media: Json | None
+    problem: Json | None
+    created_at: datetime
+    updated_at: datetime
+    published_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    id: UUID
+    asset_id: UUID
+    job_id: UUID
+    name: str
+    type: str
+    content_type: str
+    bucket: str
+    key: str
+    size: int
+    width: int | None
+    height: int | None
+    duration: float | None
+    checksum: str
+    extra: Json
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    id: UUID
+    tenant: str
+    creator: str
+    asset_id: UUID
+    parent_id: UUID | None
+    type: str
+    state: JobState
+    priority: int
+    progress: float  # 0 … 1
+    message: str
+    log: list[Json]  # [{at, text}], the newest last
+    retries: int
+    epoch: int
+    problem: Json | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+def overall_status(upload: UploadState, asset: AssetState) -> str:
+    """The one word pollers want: initiated, uploading, ingested, processing, published, failed, …"""
+    if upload is not UploadState.INGESTED:
+        return str(upload)
+    return "ingested" if asset is AssetState.PENDING else str(asset)

@@ -1,0 +1,317 @@
+"""The HTTP messages of v1, shared by the API and the client. Pure: shapes and their limits, no behaviour.
+
+Sizes are bytes, durations seconds, times ISO 8601 with a zone. Checksums are base64 of the big-endian value, as S3 writes
+them. Requests refuse fields they do not know, so that a typo is never silently ignored.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from rushes.model import ChecksumAlgorithm
+
+MAX_GRANTS = 1_000  # parts granted or reported in one request
+
+T = TypeVar("T")
+
+
+def _printable(text: str) -> str:
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _storable(value: dict[str, Any]) -> dict[str, Any]:
+    if "\\u0000" in repr(value) or "\x00" in str(value) or "\\x00" in repr(value):
+        raise ValueError("must not contain NUL characters")
+    return value
+
+
+Line = Annotated[str, AfterValidator(_printable)]
+Text = Annotated[str, Field(max_length=20_000, pattern=r"^[^\x00]*$")]
+Tag = Annotated[Line, Field(min_length=1, max_length=100)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_storable)]
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Reply(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class Problem(Reply):
+    """RFC 9457 problem details. `code` is stable; `detail` says what happened and what to do."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    permanent: bool = Field(description="False when the same request may succeed later.")
+    extra: dict[str, Any] = Field(default_factory=dict, description="Facts that belong to the code.")
+
+
+class Failure(Reply):
+    """Why something ended as it did."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = Field(default_factory=dict)
+
+
+class Page(Reply, Generic[T]):
+    items: list[T]
+    next: str | None = Field(None, description="Pass it as `cursor` to read on; null at the end.")
+
+
+# --- titles -----------------------------------------------------------------------------------------------------------
+
+
+class NewTitle(Request):
+    title: Line = Field(min_length=1, max_length=500)
+    description: Text = ""
+    genre: Line | None = Field(None, max_length=100)
+    tags: list[Tag] = Field(default_factory=list, max_length=100)
+    release_date: date | None = None
+    project: Line | None = Field(None, max_length=200)
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class TitlePatch(Request):
+    """Only the fields present change; `metadata` is replaced as a whole."""
+
+    title: Line = Field("", min_length=1, max_length=500)
+    description: Text = ""
+    genre: Line | None = Field(None, max_length=100)
+    tags: list[Tag] = Field(default_factory=list, max_length=100)
+    release_date: date | None = None
+    project: Line | None = Field(None, max_length=200)
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class TitleView(Reply):
+    id: UUID
+    creator: str
+    title: str
+    description: str
+    genre: str | None
+    tags: list[str]
+    release_date: date | None
+    project: str | None
+    metadata: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+# --- uploads ----------------------------------------------------------------------------------------------------------
+
+
+class BeginUpload(Request):
+    filename: Line = Field(min_length=1, max_length=1_000, description="Kept for people; never used as a key.")
+    size: int = Field(ge=1, le=2**63 - 1)
+    content_type: Line = Field("application/octet-stream", max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+(\s*;.*)?$")
+    title_id: UUID | None = Field(None, description="An existing title; or give `title`; with neither, one is made of the file's name.")
+    title: NewTitle | None = None
+    project_id: Line | None = Field(None, max_length=200, description="The project of a title made here.")
+    checksum_algorithm: Literal["crc64nvme", "crc32c", "sha256", "md5"] | None = Field(
+        None, description="A wish; the answer says which one the parts must carry."
+    )
+    part_size: int | None = Field(None, ge=1, description="A wish; the answer says which one holds.")
+    priority: int = Field(0, ge=-100, le=100, description="Higher is processed earlier.")
+    source: Line | None = Field(None, max_length=500, description="Where the file came from: a camera, a card, an address.")
+    relative_path: Line | None = Field(None, max_length=4_000, description="The file's place in an uploaded folder.")
+
+
+class UploadBegun(Reply):
+    upload_id: UUID
+    asset_id: UUID
+    title_id: UUID
+    state: str
+    size: int
+    part_size: int
+    part_count: int
+    checksum_algorithm: ChecksumAlgorithm
+    expires_at: datetime = Field(description="Moves with every part.")
+    token: str = Field(description="Good for this upload alone, as long as it lives.")
+
+
+class WantedPart(Request):
+    number: int = Field(ge=1, le=10_000)
+    checksum: str = Field(max_length=100, description="Of the bytes about to be sent; storage refuses any others.")
+
+
+class DonePart(Request):
+    number: int = Field(ge=1, le=10_000)
+    etag: str = Field(min_length=1, max_length=200, description="As storage answered it, with or without quotes.")
+    checksum: str = Field(max_length=100)
+
+
+class GrantRequest(Request):
+    want: list[WantedPart] = Field(default_factory=list, max_length=MAX_GRANTS)
+    done: list[DonePart] = Field(default_factory=list, max_length=MAX_GRANTS)
+
+
+class Grant(Reply):
+    """One presigned URL. Send exactly `length` bytes and exactly `headers`: all of them are part of the signature."""
+
+    number: int
+    url: str
+    method: str
+    headers: dict[str, str] = Field(description="Without Content-Length, which the body supplies.")
+    length: int
+    expires_at: datetime
+
+
+class Held(Reply):
+    parts: int
+    bytes: int
+
+
+class GrantReply(Reply):
+    grants: list[Grant]
+    held: Held
+    expires_at: datetime
+
+
+class CompleteUpload(Request):
+    done: list[DonePart] = Field(default_factory=list, max_length=10_000)
+    checksum: str | None = Field(None, max_length=100, description="CRC64NVME of the whole file, if the client knows it.")
+
+
+class HeldPart(Reply):
+    number: int
+    size: int
+    checksum: str
+    etag: str
+
+
+class UploadView(Reply):
+    id: UUID
+    asset_id: UUID
+    title_id: UUID
+    creator: str
+    state: str
+    status: str
+    filename: str
+    size: int
+    content_type: str
+    part_size: int
+    part_count: int
+    checksum_algorithm: ChecksumAlgorithm
+    source: str | None
+    upload_origin: str
+    relative_path: str | None
+    priority: int
+    held: Held
+    problem: Failure | None
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime
+    parts: list[HeldPart] | None = Field(None, description="The parts held, when one upload is read.")
+
+
+class CurrentJob(Reply):
+    id: UUID
+    type: str
+    status: str
+    progress: float = Field(description="0 to 1.")
+    message: str
+
+
+class StatusView(Reply):
+    """Small, for polling."""
+
+    upload_id: UUID
+    asset_id: UUID
+    status: str = Field(description="initiated, uploading, ingested, processing, published, failed, …")
+    upload_state: str
+    processing_state: str
+    held: Held
+    size: int
+    current_job: CurrentJob | None
+    problem: Failure | None
+
+
+# --- assets -----------------------------------------------------------------------------------------------------------
+
+
+class Checksum(Reply):
+    algorithm: ChecksumAlgorithm
+    value: str | None = Field(description="Of the whole original.")
+
+
+class RenditionView(Reply):
+    id: UUID
+    name: str
+    type: str
+    content_type: str
+    size: int
+    width: int | None
+    height: int | None
+    duration: float | None
+    extra: dict[str, Any]
+    url: str = Field(description="Presigned; it expires.")
+
+
+class AssetView(Reply):
+    id: UUID
+    title_id: UUID
+    upload_id: UUID
+    creator: str
+    state: str
+    status: str
+    kind: str | None
+    filename: str
+    content_type: str
+    size: int
+    checksum: Checksum
+    sha256: str | None
+    verification: str | None = Field(description="end_to_end: proven from the client's own bytes; storage: as received.")
+    media: dict[str, Any] | None = Field(description="What the file really is.")
+    renditions: list[RenditionView]
+    original_url: str | None = Field(description="Presigned; it expires.")
+    problem: Failure | None
+    created_at: datetime
+    updated_at: datetime
+    published_at: datetime | None
+
+
+class AssetPatch(Request):
+    filename: Line = Field("", min_length=1, max_length=1_000)
+    title_id: UUID | None = None
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+class LogLine(Reply):
+    at: datetime
+    text: str
+
+
+class JobView(Reply):
+    id: UUID
+    asset_id: UUID
+    parent_id: UUID | None
+    type: str
+    status: str
+    priority: int
+    progress: float
+    message: str
+    log: list[LogLine]
+    retries: int
+    error: Failure | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class Health(Reply):
+    status: str
+    checks: dict[str, str] = Field(default_factory=dict)
