@@ -1,0 +1,80 @@
+"""Where objects lie: places (a bucket and a prefix) and the keys in them, made of ids only.
+
+    {tenant}/{creator}/{asset}/original            what was uploaded
+    {tenant}/{creator}/{asset}/{epoch}/{name}      what run number `epoch` of the processing made of it
+
+Tenant and creator come from tokens of foreign issuers and may be any text. One that is safe as it stands is used as it
+is; any other becomes ``~`` and the base32 of its SHA-256: ``~`` begins no safe id, so the two kinds never meet.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from rushes.errors import Invalid, Misconfigured
+
+_SAFE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A bucket and a key prefix in it; the prefix is empty or ends with a slash."""
+
+    bucket: str
+    prefix: str
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """Read "bucket" or "bucket/prefix/of/keys".
+
+        Raises:
+            Misconfigured: the bucket or a segment of the prefix is not a plain name.
+        """
+        bucket, _, rest = text.strip("/").partition("/")
+        segments = rest.split("/") if rest else []
+        if not _BUCKET.fullmatch(bucket) or not all(_SAFE.fullmatch(segment) for segment in segments):
+            raise Misconfigured(
+                "storage_place_invalid", f"{text!r} is neither a bucket nor a bucket/prefix of plain names."
+            )
+        return cls(bucket, "".join(f"{segment}/" for segment in segments))
+
+
+def asset_prefix(place: Place, tenant: str, creator: str, asset: UUID) -> str:
+    """What all keys of an asset in this place begin with; ends with a slash."""
+    return f"{place.prefix}{_segment(tenant)}/{_segment(creator)}/{asset}/"
+
+
+def original_key(place: Place, tenant: str, creator: str, asset: UUID) -> str:
+    """The key of the uploaded file."""
+    return f"{asset_prefix(place, tenant, creator, asset)}original"
+
+
+def rendition_prefix(place: Place, tenant: str, creator: str, asset: UUID, *, epoch: int) -> str:
+    """What all keys of one run of the processing begin with; ends with a slash."""
+    if epoch < 0:
+        raise Invalid("epoch_invalid", "An epoch is a count.", epoch=epoch)
+    return f"{asset_prefix(place, tenant, creator, asset)}{epoch}/"
+
+
+def rendition_key(place: Place, tenant: str, creator: str, asset: UUID, *, epoch: int, name: str) -> str:
+    """The key of one rendition, such as ``720p.mp4``.
+
+    Raises:
+        Invalid: the name is not one plain segment of at most 100 characters.
+    """
+    if not _SAFE.fullmatch(name):
+        raise Invalid("rendition_name_invalid", f"{name[:100]!r} cannot name a rendition.")
+    return f"{rendition_prefix(place, tenant, creator, asset, epoch=epoch)}{name}"
+
+
+def _segment(text: str) -> str:
+    if _SAFE.fullmatch(text):
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return "~" + base64.b32encode(digest).decode().rstrip("=").lower()
