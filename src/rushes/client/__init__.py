@@ -1,0 +1,228 @@
+"""The client: upload files, follow what becomes of them, read and change what the server knows.
+
+    with Client("https://media.example", token) as client:
+        result = client.upload("scene-12.mov", title="Scene 12", on_progress=print)
+        asset = client.wait(result.asset_id)
+        print(asset.media, [rendition.url for rendition in asset.renditions])
+
+Imports nothing of the server. Memory does not grow with a file's size: about 3 MB for each of `concurrency + 1` threads,
+and 3 MB for the ledger of the largest upload. Every error raised on purpose is a `rushes.errors.Problem`.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from uuid import UUID, uuid4
+
+from rushes import __version__
+from rushes.checksum import encode
+from rushes.client.api import Assets, Jobs, Titles, Uploads, health
+from rushes.client.calls import Caller
+from rushes.client.http import CurlTransport, Stopped, Transport
+from rushes.client.progress import OnProgress, Progress
+from rushes.client.session import Limits, Session
+from rushes.client.source import LocalFile
+from rushes.client.transfer import Transfer
+from rushes.errors import Conflict, Rejected, Unavailable
+from rushes.model import AssetState, UploadState
+from rushes.plan import PartPlan
+from rushes.wire import AssetView, BeginUpload, Health, HeldPart, NewTitle, StatusView, UploadBegun, UploadView
+
+__all__ = ["Client", "Limits", "Progress", "Stopped", "UploadResult"]
+
+ENDED = frozenset(
+    {
+        *(
+            str(state)
+            for state in (AssetState.PUBLISHED, AssetState.FAILED, AssetState.QUARANTINED, AssetState.DELETED)
+        ),
+        *(str(state) for state in (UploadState.REJECTED, UploadState.ABORTED, UploadState.EXPIRED)),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadResult:
+    upload_id: UUID
+    asset_id: UUID
+    title_id: UUID
+    size: int  # bytes
+    part_size: int  # bytes
+    part_count: int
+    checksum: str  # CRC64NVME of the whole file, base64, as the server verified it
+    sent: int  # bytes sent, repeated ones included
+    seconds: float
+
+
+class Client:
+    """One server and one token. Safe to use from many threads; close it, or use it as a context manager."""
+
+    def __init__(
+        self, url: str, token: str, *, transport: Transport | None = None, cancel: threading.Event | None = None
+    ) -> None:
+        """`cancel`, once set, stops whatever this client is doing with `Stopped`. Raises `Misconfigured` (url_invalid)."""
+        self._transport = transport or CurlTransport(user_agent=f"rushes/{__version__}")
+        self._cancel = cancel or threading.Event()
+        self._caller = Caller(self._transport, url, token, cancel=self._cancel)
+        self.uploads = Uploads(self._caller)
+        self.titles = Titles(self._caller)
+        self.assets = Assets(self._caller)
+        self.jobs = Jobs(self._caller)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def health(self) -> Health:
+        """Whether an API answers at all; needs no token."""
+        return health(self._caller)
+
+    def upload(
+        self,
+        path: str | Path,
+        *,
+        title: NewTitle | str | None = None,
+        title_id: UUID | None = None,
+        content_type: str | None = None,
+        part_size: int | None = None,
+        priority: int = 0,
+        source: str | None = None,
+        relative_path: str | None = None,
+        limits: Limits | None = None,
+        on_begin: Callable[[UploadBegun], None] | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> UploadResult:
+        """Upload a file and return when it is ingested: every byte verified in storage. Processing goes on by itself.
+
+        Without `title` or `title_id` the server makes a title of the file's name. `on_begin` learns the upload's id before
+        the first byte moves; `on_progress` is called about five times a second, in the thread that called `upload`.
+
+        Raises `Invalid` (file_* for what is wrong with the file), `Conflict` (file_changed), `OverQuota`, `Rejected`,
+        `Unauthenticated`, `Unavailable` when the line or the server stayed away for longer than `limits.patience`, and
+        `Stopped`. After the last two, and after KeyboardInterrupt, `resume` goes on where this ended.
+        """
+        with LocalFile(path) as file:
+            wanted = BeginUpload(
+                filename=file.path.name,
+                size=file.size,
+                content_type=content_type or _guess(file.path),
+                title_id=title_id,
+                title=NewTitle(title=title) if isinstance(title, str) else title,
+                part_size=part_size,
+                priority=priority,
+                source=source,
+                relative_path=relative_path,
+            )
+            begun = self.uploads.begin(wanted, str(uuid4()))
+            if on_begin is not None:
+                on_begin(begun)
+            plan = PartPlan(begun.size, begun.part_size, begun.part_count)
+            session = Session(plan, limits)
+            caller = self._caller.bearing(begun.token)  # outlives ours
+            return self._transfer(file, begun.upload_id, begun, session, caller, on_progress)
+
+    def resume(
+        self,
+        upload_id: UUID,
+        path: str | Path,
+        *,
+        limits: Limits | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> UploadResult:
+        """Go on with an upload that was stopped. Parts held are compared with the file before they are skipped.
+
+        Raises as `upload` does, and `Conflict` (file_differs) when the file has another size than the upload.
+        """
+        with LocalFile(path) as file:
+            view = self.uploads.get(upload_id)
+            if view.size != file.size:
+                raise Conflict(
+                    "file_differs",
+                    f"{file.path} has {file.size} bytes, the upload of {view.filename} has {view.size}.",
+                )
+            held: list[HeldPart] = view.parts or []
+            session = Session(PartPlan(view.size, view.part_size, view.part_count), limits, held)
+            return self._transfer(file, view.id, view, session, self._caller, on_progress)
+
+    def wait(
+        self,
+        asset_id: UUID,
+        *,
+        on_status: Callable[[StatusView], None] | None = None,
+        timeout: float | None = None,
+        every: float = 0.5,
+    ) -> AssetView:
+        """Return the asset when it is published.
+
+        `on_status` is called with each look, `every` so many seconds. Raises `Rejected` when processing ended otherwise
+        (the original is kept), `Unavailable` (wait_timeout) after `timeout` seconds, and `Stopped`.
+        """
+        until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            status = self.assets.status(asset_id)
+            if on_status is not None:
+                on_status(status)
+            if status.status in ENDED:
+                break
+            if until is not None and time.monotonic() >= until:
+                raise Unavailable(
+                    "wait_timeout", f"Asset {asset_id} is still {status.status} after {timeout:g} seconds."
+                )
+            if self._cancel.wait(every):
+                raise Stopped("stopped", "Stopped waiting; processing goes on by itself.")
+        if status.status != AssetState.PUBLISHED:
+            raise _ended(status)
+        return self.assets.get(asset_id)
+
+    def _transfer(
+        self,
+        file: LocalFile,
+        upload_id: UUID,
+        begun: UploadBegun | UploadView,
+        session: Session,
+        caller: Caller,
+        on_progress: OnProgress | None,
+    ) -> UploadResult:
+        started = time.monotonic()
+        transfer = Transfer(
+            file, upload_id, session, caller, self._transport, on_progress=on_progress, cancel=self._cancel
+        )
+        transfer.run()
+        return UploadResult(
+            upload_id=upload_id,
+            asset_id=begun.asset_id,
+            title_id=begun.title_id,
+            size=begun.size,
+            part_size=begun.part_size,
+            part_count=begun.part_count,
+            checksum=encode(session.crc()),
+            sent=transfer.sent,
+            seconds=time.monotonic() - started,
+        )
+
+
+def _guess(path: Path) -> str:
+    """The content type that the file's name suggests; what the file really is, the server finds out."""
+    return mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+
+
+def _ended(status: StatusView) -> Rejected:
+    if status.problem is not None:
+        return Rejected(
+            status.problem.code, status.problem.message, asset_id=str(status.asset_id), status=status.status
+        )
+    message = f"The asset ended as {status.status}, not as published."
+    return Rejected(f"asset_{status.status}", message, asset_id=str(status.asset_id), status=status.status)

@@ -1,0 +1,203 @@
+"""The API's calls, typed: one class a noun. Every call raises the error tree of `rushes.errors`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+from uuid import UUID
+
+from rushes.client.calls import Caller, parsed
+from rushes.client.http import Reply
+from rushes.wire import (
+    AssetPatch,
+    AssetView,
+    BeginUpload,
+    CompleteUpload,
+    DonePart,
+    Grant,
+    GrantReply,
+    GrantRequest,
+    Health,
+    JobView,
+    NewTitle,
+    Page,
+    StatusView,
+    TitlePatch,
+    TitleView,
+    UploadBegun,
+    UploadView,
+    WantedPart,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Grants, each with the seconds it may be used: by the server's clock, for ours may be wrong."""
+
+    grants: Sequence[Grant]
+    lives: dict[int, float]
+    held_parts: int
+    held_bytes: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    status: StatusView
+    decided: bool  # False: the server is still finalizing; ask for the status
+
+
+class Uploads:
+    """What happens to one file between begin and ingested."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def begin(self, wanted: BeginUpload, idempotency_key: str) -> UploadBegun:
+        """Reserve a place. The same key gets the same upload, however often the reply was lost."""
+        headers = {"Idempotency-Key": idempotency_key}
+        return self._caller.call("POST", "v1/uploads", UploadBegun, body=wanted, headers=headers, again=True)
+
+    def grants(self, upload_id: UUID, want: Sequence[WantedPart], done: Sequence[DonePart]) -> Granted:
+        """Ask for grants and report parts done, up to 1,000 of each. May be repeated."""
+        body = GrantRequest(want=list(want), done=list(done))
+        reply = self._caller.exchange("POST", f"v1/uploads/{upload_id}/parts", body=body, again=True)
+        told = parsed(reply, GrantReply)
+        now = _server_time(reply)
+        lives = {grant.number: max(0.0, (grant.expires_at - now).total_seconds()) for grant in told.grants}
+        return Granted(told.grants, lives, told.held.parts, told.held.bytes, told.expires_at)
+
+    def complete(self, upload_id: UUID, done: Sequence[DonePart], checksum: str | None) -> Completion:
+        """Ask for the verdict. Raises `Conflict` (parts_missing, details: missing). May be repeated."""
+        body = CompleteUpload(done=list(done), checksum=checksum)
+        reply = self._caller.exchange("POST", f"v1/uploads/{upload_id}/complete", body=body, again=True)
+        return Completion(parsed(reply, StatusView), decided=reply.status != 202)
+
+    def get(self, upload_id: UUID) -> UploadView:
+        return self._caller.call("GET", f"v1/uploads/{upload_id}", UploadView)
+
+    def status(self, upload_id: UUID) -> StatusView:
+        return self._caller.call("GET", f"v1/uploads/{upload_id}/status", StatusView)
+
+    def abort(self, upload_id: UUID) -> None:
+        self._caller.call("DELETE", f"v1/uploads/{upload_id}")
+
+    def page(
+        self, *, state: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Page[UploadView]:
+        query = {"state": state, "limit": limit, "cursor": cursor}
+        return self._caller.call("GET", "v1/uploads", Page[UploadView], query=query)
+
+    def all(self, *, state: str | None = None) -> Iterator[UploadView]:
+        """Every upload that the token may see, the newest first, page by page."""
+        cursor = None
+        while True:
+            page = self.page(state=state, cursor=cursor)
+            yield from page.items
+            if (cursor := page.next) is None:
+                return
+
+
+class Titles:
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def create(self, fields: NewTitle) -> TitleView:
+        return self._caller.call("POST", "v1/titles", TitleView, body=fields)
+
+    def get(self, title_id: UUID) -> TitleView:
+        return self._caller.call("GET", f"v1/titles/{title_id}", TitleView)
+
+    def update(self, title_id: UUID, fields: TitlePatch) -> TitleView:
+        """Only the fields set on `fields` change."""
+        return self._caller.call("PATCH", f"v1/titles/{title_id}", TitleView, body=fields)
+
+    def delete(self, title_id: UUID) -> None:
+        self._caller.call("DELETE", f"v1/titles/{title_id}")
+
+    def page(
+        self,
+        *,
+        q: str | None = None,
+        genre: str | None = None,
+        tag: str | None = None,
+        project: str | None = None,
+        creator: str | None = None,
+        released_from: date | None = None,
+        released_to: date | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[TitleView]:
+        """Titles that match everything given; `q` searches words."""
+        query = {
+            "q": q,
+            "genre": genre,
+            "tag": tag,
+            "project": project,
+            "creator": creator,
+            "released_from": released_from,
+            "released_to": released_to,
+            "limit": limit,
+            "cursor": cursor,
+        }
+        return self._caller.call("GET", "v1/titles", Page[TitleView], query=query)
+
+
+class Assets:
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def get(self, asset_id: UUID) -> AssetView:
+        return self._caller.call("GET", f"v1/assets/{asset_id}", AssetView)
+
+    def status(self, asset_id: UUID) -> StatusView:
+        return self._caller.call("GET", f"v1/assets/{asset_id}/status", StatusView)
+
+    def update(self, asset_id: UUID, fields: AssetPatch) -> AssetView:
+        """Only the fields set on `fields` change."""
+        return self._caller.call("PATCH", f"v1/assets/{asset_id}", AssetView, body=fields)
+
+    def delete(self, asset_id: UUID) -> None:
+        self._caller.call("DELETE", f"v1/assets/{asset_id}")
+
+    def page(self, *, limit: int | None = None, cursor: str | None = None) -> Page[AssetView]:
+        return self._caller.call("GET", "v1/assets", Page[AssetView], query={"limit": limit, "cursor": cursor})
+
+
+class Jobs:
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def get(self, job_id: UUID) -> JobView:
+        return self._caller.call("GET", f"v1/jobs/{job_id}", JobView)
+
+    def page(
+        self, *, asset_id: UUID | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Page[JobView]:
+        query = {"asset_id": asset_id, "limit": limit, "cursor": cursor}
+        return self._caller.call("GET", "v1/jobs", Page[JobView], query=query)
+
+    def retry(self, job_id: UUID) -> JobView:
+        return self._caller.call("POST", f"v1/jobs/{job_id}/retry", JobView)
+
+    def cancel(self, job_id: UUID) -> JobView:
+        return self._caller.call("POST", f"v1/jobs/{job_id}/cancel", JobView)
+
+
+def health(caller: Caller) -> Health:
+    """`GET /healthz`: whether an API answers at all."""
+    return caller.call("GET", "healthz", Health)
+
+
+def _server_time(reply: Reply) -> datetime:
+    """The server's clock as its `Date` header tells it; our own where there is none."""
+    try:
+        told = parsedate_to_datetime(reply.headers["date"])
+    except (KeyError, ValueError):
+        return datetime.now(UTC)
+    return told if told.tzinfo else told.replace(tzinfo=UTC)

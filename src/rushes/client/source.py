@@ -1,0 +1,147 @@
+"""The local file: opened once, read by offset from many threads, watched for changes.
+
+A part is read twice, once for its checksum and once to be sent, each time through one block. Reading is by `preadv` and
+not by a memory map, because a map of a file that another program truncates kills the process.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from rushes.checksum import crc64nvme
+from rushes.client.http import Stopped
+from rushes.errors import Conflict, Invalid
+
+BLOCK = 256 * 1024  # bytes; half of a core's second-level cache: the copy into libcurl's buffer finds it there
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What shows, without reading, that a file is no longer the same."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+class LocalFile:
+    """A regular, readable, non-empty file. Raises `Invalid` (file_*) with what is wrong with `path` otherwise."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._fd = _opened(self.path)
+        try:
+            self.identity = _identity(os.fstat(self._fd))
+            _check_regular(self.path, os.fstat(self._fd))
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    @property
+    def size(self) -> int:
+        return self.identity.size
+
+    def __enter__(self) -> LocalFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill `buffer` from `offset`; the bytes read, at least one. Raises `Conflict` (file_changed) past the end."""
+        try:
+            count = os.preadv(self._fd, [buffer], offset)
+        except OSError as error:
+            raise Invalid("file_unreadable", f"{self.path} cannot be read: {error.strerror}.") from error
+        if count == 0:
+            raise self._changed()
+        return count
+
+    def checksum(self, offset: int, length: int, cancel: threading.Event | None = None) -> int:
+        """The CRC64NVME of `length` bytes at `offset`. Raises `Stopped` soon after `cancel` is set."""
+        block = memoryview(bytearray(min(BLOCK, length)))
+        crc, end = 0, offset + length
+        while offset < end:
+            if cancel is not None and cancel.is_set():
+                raise Stopped("stopped", "Stopped.")
+            count = self.read_into(block[: end - offset], offset)
+            crc = crc64nvme(block[:count], crc)
+            offset += count
+        return crc
+
+    def slice(self, offset: int, length: int) -> FileSlice:
+        return FileSlice(self, offset, length)
+
+    def check_unchanged(self) -> None:
+        """Raises `Conflict` (file_changed) when size or modification time moved, or another file took the name."""
+        if _identity(os.fstat(self._fd)) != self.identity:
+            raise self._changed()
+        try:
+            by_name = os.stat(self.path)
+        except OSError:
+            return  # renamed or removed meanwhile: the open file is still the one that was asked for
+        if _identity(by_name) != self.identity:
+            raise self._changed()
+
+    def _changed(self) -> Conflict:
+        return Conflict(
+            "file_changed",
+            f"{self.path} was changed while it was being uploaded, so the upload was not completed. "
+            "Upload it again when nothing writes to it any more.",
+        )
+
+
+class FileSlice:
+    """A `Body`: `length` bytes of a file from `offset`, through one block of its own."""
+
+    def __init__(self, file: LocalFile, offset: int, length: int) -> None:
+        self._file = file
+        self._start = offset
+        self._at = 0
+        self._block = memoryview(bytearray(min(BLOCK, length)))
+        self.length = length
+
+    def seek(self, offset: int) -> None:
+        self._at = offset
+
+    def read(self, most: int) -> memoryview:
+        wanted = min(most, self.length - self._at, len(self._block))
+        if wanted == 0:
+            return self._block[:0]
+        count = self._file.read_into(self._block[:wanted], self._start + self._at)
+        self._at += count
+        return self._block[:count]
+
+
+def _opened(path: Path) -> int:
+    try:
+        # Without O_NONBLOCK a named pipe would hang here until somebody writes to it.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise Invalid("file_missing", f"There is no file {path}.") from None
+    except PermissionError:
+        raise Invalid("file_unreadable", f"You may not read {path}.") from None
+    except OSError as error:
+        raise Invalid("file_unreadable", f"{path} cannot be opened: {error.strerror}.") from error
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise Invalid("file_directory", f"{path} is a directory. Name the files in it.")
+    if not stat.S_ISREG(status.st_mode):
+        raise Invalid("file_special", f"{path} is not an ordinary file.")
+    if status.st_size == 0:
+        raise Invalid("file_empty", f"{path} is empty. Only files of at least one byte can be uploaded.")
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return Identity(status.st_size, status.st_mtime_ns, status.st_ino)
