@@ -1,0 +1,85 @@
+"""Ports for the servers inside: free ones, remembered in `ports.json` so that addresses stay the same."""
+
+from __future__ import annotations
+
+import errno
+import json
+import random
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from rushes.embedded.files import write_private
+from rushes.errors import Misconfigured, Unavailable
+
+NAME = "ports.json"
+# Below what Linux hands out to outgoing connections (32768 and up), even for weed's admin server, which listens on
+# its port plus 10000 as well: a port freed by a crash is still free when the server comes back.
+RANGE = range(20000, 22700)
+
+Usable = Callable[[int], bool]
+
+
+def is_free(port: int, host: str = "") -> bool:
+    """Whether a server could listen on `port` of `host` now; on every address of the machine by default."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # Connections that still close (TIME_WAIT) do not hinder a server, so they must not hinder the probe.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise Misconfigured(
+                "address_unusable", f"Nothing can listen on {host or 'this machine'}, port {port}: {error.strerror}."
+            ) from error
+        return True
+
+
+def remembered(directory: Path) -> dict[str, int]:
+    """The ports of the last start; empty when there are none, or none that can be read."""
+    try:
+        kept = json.loads((directory / NAME).read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return {name: port for name, port in kept.items() if isinstance(port, int)} if isinstance(kept, dict) else {}
+
+
+def assign(directory: Path, names: Iterable[str], usable: Usable = is_free) -> dict[str, int]:
+    """A different usable port for each of `names`: the one of last time, else any. Written to `directory`."""
+    kept = remembered(directory)
+    names = list(names)
+    assigned: dict[str, int] = {}
+    for name in names:
+        taken = {port for other, port in kept.items() if other != name} | set(assigned.values())
+        port = kept.get(name)
+        assigned[name] = (
+            port if port is not None and port not in assigned.values() and usable(port) else _any(taken, usable)
+        )
+    if kept | assigned != kept:
+        write_private(directory / NAME, json.dumps(kept | assigned, indent=1) + "\n")
+    return assigned
+
+
+def _any(taken: set[int], usable: Usable) -> int:
+    for port in random.sample(RANGE, len(RANGE)):
+        if port not in taken and usable(port):
+            return port
+    raise Unavailable("no_free_port", f"Every port from {RANGE.start} to {RANGE.stop - 1} of this machine is taken.")
+
+
+def api_port(host: str, wanted: int, *, fixed: bool) -> int:
+    """The port the API shall listen on: `wanted`, or, unless that is `fixed`, the next free one. 0 asks for any."""
+    if wanted == 0:
+        return _any(set(), lambda port: is_free(port, host))
+    if is_free(wanted, host):
+        return wanted
+    if fixed:
+        raise Unavailable(
+            "port_taken", f"Port {wanted} of {host} is already in use: stop what listens there, or choose another port."
+        )
+    for port in range(wanted + 1, min(wanted + 1000, 65536)):
+        if is_free(port, host):
+            return port
+    raise Unavailable("no_free_port", f"No port from {wanted} to {min(wanted + 999, 65535)} of {host} is free.")
