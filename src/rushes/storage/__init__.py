@@ -1,0 +1,43 @@
+"""Presigning and multipart over any S3. `open_storage` is the door; `rushes.storage.s3` says what storage can do."""
+
+from rushes.storage.buckets import allow_origins, ensure_bucket
+from rushes.storage.files import put_file
+from rushes.storage.keys import (
+    Place,
+    asset_prefix,
+    original_key,
+    rendition_key,
+    rendition_prefix,
+)
+from rushes.storage.links import presign_get
+from rushes.storage.probe import Capabilities, probe
+from rushes.storage.s3 import S3, DonePart, ListedObject, OpenUpload, StoredObject, StoredPart, bare_etag
+from rushes.storage.signer import Credentials, Endpoint, PartSigner, Signer
+from rushes.storage.store import Storage, open_storage
+
+__all__ = [
+    "S3",
+    "Capabilities",
+    "Credentials",
+    "DonePart",
+    "Endpoint",
+    "ListedObject",
+    "OpenUpload",
+    "PartSigner",
+    "Place",
+    "Signer",
+    "Storage",
+    "StoredObject",
+    "StoredPart",
+    "allow_origins",
+    "asset_prefix",
+    "bare_etag",
+    "ensure_bucket",
+    "open_storage",
+    "original_key",
+    "presign_get",
+    "probe",
+    "put_file",
+    "rendition_key",
+    "rendition_prefix",
+]

@@ -19,10 +19,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
-from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
@@ -127,7 +125,7 @@ class S3:
             s3={"addressing_style": endpoint.addressing, "payload_signing_enabled": False},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
-            proxies={} if _is_loopback(endpoint) else None,
+            proxies={} if endpoint.is_loopback else None,
         )
         self._stack = AsyncExitStack()
         self._client: S3Client | None = None
@@ -396,12 +394,3 @@ def _checksum(answer: Mapping[str, Any]) -> tuple[str | None, str | None]:
         if value := answer.get(field):
             return str(value), algorithm
     return None, None
-
-
-def _is_loopback(endpoint: Endpoint) -> bool:
-    """Whether this machine itself is meant: such requests must not go to a proxy that the environment names."""
-    host = urlsplit(endpoint.origin).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

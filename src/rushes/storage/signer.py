@@ -44,7 +44,7 @@ _CHECKSUM_HEADERS: Final[Mapping[str, str]] = {
     "sha256": "x-amz-checksum-sha256",
     "md5": "content-md5",
 }
-# Base64 of exactly 8, 4, 32 and 16 bytes. Clients' text becomes part of what we sign: its shape is fixed to the last bit.
+# Base64 of exactly 8, 4, 32 and 16 bytes: clients' text becomes part of what we sign, so its shape is fixed to the bit.
 _CHECKSUM_SHAPES: Final[Mapping[str, re.Pattern[str]]] = {
     "crc64nvme": re.compile(r"[A-Za-z0-9+/]{10}[AEIMQUYcgkosw048]="),
     "crc32c": re.compile(r"[A-Za-z0-9+/]{5}[AQgw]=="),
@@ -107,6 +107,13 @@ class Endpoint:
     def origin(self) -> str:
         return f"{self.scheme}://{self.netloc}"
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether this machine itself is meant: such requests must not go to a proxy that the environment names."""
+        host = urlsplit(self.origin).hostname or ""
+        address = _address(host)
+        return address.is_loopback if address else host == "localhost" or host.endswith(".localhost")
+
     def locate(self, bucket: str, key: str) -> tuple[str, str, str]:
         """(Host header, URL without query, canonical path) of an object; an empty key means the bucket."""
         encoded = quote(key, safe="/~")
@@ -120,7 +127,7 @@ class Endpoint:
     def _hostable(self, bucket: str) -> bool:
         # A wildcard certificate covers one label, so a bucket with dots fits into the host only without TLS.
         shape = _HOSTABLE if self.scheme == "https" else _HOSTABLE_WITH_DOTS
-        return shape.fullmatch(bucket) is not None and not _is_address(self.netloc)
+        return shape.fullmatch(bucket) is not None and _address(urlsplit(self.origin).hostname or "") is None
 
 
 class _Moment(NamedTuple):
@@ -375,11 +382,8 @@ def _hmac_states(key: bytes) -> tuple[_Hash, _Hash]:
     return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
 
 
-def _is_address(netloc: str) -> bool:
-    if netloc.startswith("["):
-        return True
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(netloc.partition(":")[0])
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None

@@ -1,0 +1,82 @@
+"""Storage as the rest of rushes holds it: the client, the signer for what clients see, and the three places."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pydantic import SecretStr
+
+from rushes.config import Settings
+from rushes.errors import Misconfigured
+from rushes.storage.keys import Place
+from rushes.storage.s3 import S3
+from rushes.storage.signer import Credentials, Endpoint, Signer
+
+
+class Storage:
+    """Everything one process needs of its object storage; made by `open_storage`.
+
+    `s3` talks to the internal endpoint. What `signer()` signs is for `public`, the endpoint that clients see.
+    """
+
+    def __init__(self, s3: S3, public: Endpoint, *, incoming: Place, originals: Place, renditions: Place) -> None:
+        self.s3 = s3
+        self.public = public
+        self.incoming = incoming
+        self.originals = originals
+        self.renditions = renditions
+        self._signer: Signer | None = None
+
+    @property
+    def buckets(self) -> list[str]:
+        """The buckets behind the places, each once."""
+        return list(dict.fromkeys(place.bucket for place in (self.incoming, self.originals, self.renditions)))
+
+    async def signer(self) -> Signer:
+        """The signer for the public endpoint with the credentials of now. Ask for it anew for every batch of URLs.
+
+        Raises:
+            Misconfigured: there are no credentials.
+        """
+        credentials = await self.s3.credentials()
+        if self._signer is None or self._signer.credentials != credentials:
+            self._signer = Signer(self.public, credentials)
+        return self._signer
+
+
+@asynccontextmanager
+async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
+    """Storage as configured. Opens no connection until it is used, so it also opens while storage is away.
+
+    Raises:
+        Misconfigured: an endpoint that is no address, half an access key, or a place that is no bucket.
+    """
+    internal = _endpoint(settings, settings.storage_endpoint)
+    public = _endpoint(settings, settings.storage_public_endpoint or settings.storage_endpoint)
+    places = {
+        "incoming": Place.parse(settings.bucket_incoming),
+        "originals": Place.parse(settings.bucket_originals),
+        "renditions": Place.parse(settings.bucket_renditions),
+    }
+    async with S3(internal, _credentials(settings)) as s3:
+        yield Storage(s3, public, **places)
+
+
+def _endpoint(settings: Settings, url: str | None) -> Endpoint:
+    return Endpoint.parse(url or None, region=settings.storage_region, addressing=settings.storage_addressing)
+
+
+def _credentials(settings: Settings) -> Credentials | None:
+    """The configured access key, or None to ask botocore's chain (environment, files, the machine's role)."""
+    access_key, secret_key = settings.storage_access_key, _revealed(settings.storage_secret_key)
+    if access_key and secret_key:
+        return Credentials(access_key, secret_key, _revealed(settings.storage_session_token))
+    if access_key or secret_key:
+        message = "Set both storage_access_key and storage_secret_key, or neither."
+        raise Misconfigured("storage_credentials_missing", message)
+    return None
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() or None if secret is not None else None
