@@ -30,52 +30,100 @@ class Issuer(BaseModel):
 
     issuer: str = Field(description="The exact `iss` claim.")
     jwks_url: str = Field(description="Where its public keys are published.")
-    algorithm: Literal["RS256", "ES256", "EdDSA"] = Field(description="The only algorithm its tokens may be signed with.")
+    algorithm: Literal["RS256", "ES256", "EdDSA"] = Field(
+        description="The only algorithm its tokens may be signed with."
+    )
     audience: str = Field(description="The `aud` claim its tokens must carry.")
+    tenants: tuple[str, ...] = Field((), description="The tenants it may speak for; empty means any.")
 
 
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RUSHES_", frozen=True, extra="ignore")
 
-    data_dir: Path = Field(default_factory=default_data_dir, description="Where the embedded stack keeps its database, objects and secrets.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least severe log line written.")
+    data_dir: Path = Field(
+        default_factory=default_data_dir,
+        description="Where the embedded stack keeps its database, objects and secrets.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe log line written."
+    )
     log_format: Literal["text", "json"] = Field("text", description="`text` for people, `json` for a log collector.")
 
     api_host: str = Field("127.0.0.1", description="The address the API listens on.")
-    api_port: int = Field(8420, ge=0, le=65535, description="The port the API listens on; `rushes up` takes a free one when it is in use.")
+    api_port: int = Field(
+        8420, ge=0, le=65535, description="The port the API listens on; `rushes up` takes a free one when it is in use."
+    )
     api_workers: int = Field(1, ge=1, le=256, description="API processes on this machine.")
-    public_url: str | None = Field(None, description="The API's address as clients see it, when a proxy stands before it.")
+    public_url: str | None = Field(
+        None, description="The API's address as clients see it, when a proxy stands before it."
+    )
 
-    database_url: SecretStr | None = Field(None, description="PostgreSQL ≥ 16, as postgresql://user:password@host:port/name. A direct connection, not a transaction-mode pooler.")
+    database_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL ≥ 16, as postgresql://user:password@host:port/name. A direct connection, not a transaction-mode pooler.",
+    )
     database_pool: int = Field(10, ge=1, le=1000, description="Most database connections of one process.")
 
-    storage_endpoint: str | None = Field(None, description="The S3 endpoint the server itself talks to; empty means AWS in `storage_region`.")
-    storage_public_endpoint: str | None = Field(None, description="The S3 endpoint clients upload to, when it differs. It is what grants are signed for.")
+    storage_endpoint: str | None = Field(
+        None, description="The S3 endpoint the server itself talks to; empty means AWS in `storage_region`."
+    )
+    storage_public_endpoint: str | None = Field(
+        None, description="The S3 endpoint clients upload to, when it differs. It is what grants are signed for."
+    )
     storage_region: str = Field("us-east-1", description="The region requests are signed for.")
     storage_access_key: str | None = Field(None, description="The access key id.")
     storage_secret_key: SecretStr | None = Field(None, description="The secret access key.")
     storage_session_token: SecretStr | None = Field(None, description="The session token of temporary credentials.")
-    storage_addressing: Literal["path", "virtual"] = Field("path", description="`path`: endpoint/bucket/key; `virtual`: bucket.endpoint/key.")
-    bucket_incoming: str = Field("rushes-incoming", description="Scratch and staged parts, as `bucket` or `bucket/prefix`; swept.")
-    bucket_originals: str = Field("rushes-originals", description="What people uploaded, as `bucket` or `bucket/prefix`; never rewritten.")
-    bucket_renditions: str = Field("rushes-renditions", description="What was made of it, as `bucket` or `bucket/prefix`.")
-    create_buckets: bool = Field(False, description="Create missing buckets at `rushes migrate`, with the CORS rules browsers need.")
+    storage_addressing: Literal["path", "virtual"] = Field(
+        "path", description="`path`: endpoint/bucket/key; `virtual`: bucket.endpoint/key."
+    )
+    bucket_incoming: str = Field(
+        "rushes-incoming", description="Scratch and staged parts, as `bucket` or `bucket/prefix`; swept."
+    )
+    bucket_originals: str = Field(
+        "rushes-originals", description="What people uploaded, as `bucket` or `bucket/prefix`; never rewritten."
+    )
+    bucket_renditions: str = Field(
+        "rushes-renditions", description="What was made of it, as `bucket` or `bucket/prefix`."
+    )
+    create_buckets: bool = Field(
+        False, description="Create missing buckets at `rushes migrate`, with the CORS rules browsers need."
+    )
 
-    token_secret: SecretStr | None = Field(None, description="The HS256 secret of rushes' own tokens, at least 32 bytes. Upload tokens are always signed with it.")
+    cors_origins: tuple[str, ...] = Field(
+        ("*",), description="Web origins that may read renditions and PUT parts by presigned URL, as a JSON list."
+    )
+
+    token_secret: SecretStr | None = Field(
+        None,
+        description="The HS256 secret of rushes' own tokens, at least 32 bytes. Upload tokens are always signed with it.",
+    )
     token_issuer: str = Field("rushes", description="The `iss` of rushes' own tokens.")
     token_audience: str = Field("rushes", description="The `aud` of rushes' own tokens.")
-    token_issuers: tuple[Issuer, ...] = Field((), description="Foreign issuers, as a JSON list of {issuer, jwks_url, algorithm, audience}.")
+    token_issuers: tuple[Issuer, ...] = Field(
+        (), description="Foreign issuers, as a JSON list of {issuer, jwks_url, algorithm, audience}."
+    )
 
-    grant_seconds: Seconds = Field(1200, ge=30, le=43200, description="How long a presigned URL lives; 15 to 30 minutes is customary.")
-    upload_idle_days: Seconds = Field(14, description="An upload without progress for so long expires; every part moves the date.")
+    grant_seconds: Seconds = Field(
+        1200, ge=30, le=43200, description="How long a presigned URL lives; 15 to 30 minutes is customary."
+    )
+    upload_idle_days: Seconds = Field(
+        14, description="An upload without progress for so long expires; every part moves the date."
+    )
     upload_max_days: Seconds = Field(90, description="No upload lives longer than this.")
-    complete_wait_seconds: float = Field(5, ge=0, le=60, description="How long `complete` waits for the verdict before it answers 202.")
+    complete_wait_seconds: float = Field(
+        5, ge=0, le=60, description="How long `complete` waits for the verdict before it answers 202."
+    )
     link_seconds: Seconds = Field(43200, description="How long links to originals and renditions live.")
 
     worker_jobs: int = Field(2, ge=1, le=256, description="Media jobs one worker process runs at the same time.")
     worker_threads: int = Field(0, ge=0, le=256, description="Threads an encoder may use; 0 means one a core.")
-    takeover_seconds: Seconds = Field(15, description="How long a worker must have been gone before another takes its work.")
-    scratch_dir: Path | None = Field(None, description="Where jobs keep files while they run; default: `scratch` in the data directory.")
+    takeover_seconds: Seconds = Field(
+        15, description="How long a worker must have been gone before another takes its work."
+    )
+    scratch_dir: Path | None = Field(
+        None, description="Where jobs keep files while they run; default: `scratch` in the data directory."
+    )
     job_attempts: int = Field(4, ge=1, le=100, description="How often a failing processing step is tried.")
 
     def scratch(self) -> Path:

@@ -9,6 +9,8 @@ Sizes are bytes, part numbers start at 1, times are aware UTC, ids are UUIDv7.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -19,6 +21,13 @@ from uuid import UUID
 from rushes.errors import Conflict
 
 Json = dict[str, Any]
+
+
+def new_id() -> UUID:
+    """A UUIDv7 (RFC 9562, section 5.7): sorts by time, to the millisecond."""
+    stamp = time.time_ns() // 1_000_000
+    tail = int.from_bytes(os.urandom(10), "big")
+    return UUID(int=(stamp << 80) | (0x7 << 76) | ((tail >> 68) << 64) | (0b10 << 62) | (tail & ((1 << 62) - 1)))
 
 
 class UploadState(StrEnum):
@@ -63,6 +72,8 @@ class Verification(StrEnum):
 
 
 class ChecksumAlgorithm(StrEnum):
+    """What parts can carry. CRCs combine into the whole object's; storage enforces each on the way."""
+
     CRC64NVME = "crc64nvme"
 
 
@@ -163,6 +174,7 @@ class Upload:
     upload_origin: str  # the door it came through and the client's name
     priority: int
     relative_path: str | None
+    declared_checksum: str | None  # of the whole file, as the client claims it
     held_parts: int
     held_bytes: int
     attempt: int  # finalize attempts: each complete after a missing part starts the next one

@@ -87,17 +87,21 @@ def check_quota(plan: QuotaPlan, *, size: int, stored: int, reserved: int, open_
     """Raise `OverQuota` unless `size` more bytes fit beside what is `stored` and `reserved`."""
     if plan.file_bytes is not None and size > plan.file_bytes:
         raise OverQuota(
-            "file_too_large", f"The file has {size} bytes; your plan takes at most {plan.file_bytes} a file.",
+            "file_too_large",
+            f"The file has {size} bytes; your plan takes at most {plan.file_bytes} a file.",
             limit=plan.file_bytes,
         )
     if open_uploads >= plan.open_uploads:
         raise OverQuota(
-            "too_many_uploads", f"You have {open_uploads} uploads open; finish or abort one first.",
+            "too_many_uploads",
+            f"You have {open_uploads} uploads open; finish or abort one first.",
             limit=plan.open_uploads,
         )
     if plan.stored_bytes is not None and stored + reserved + size > plan.stored_bytes:
         left = max(0, plan.stored_bytes - stored - reserved)
         raise OverQuota(
-            "quota_exceeded", f"The file has {size} bytes; your plan has room for {left} more.",
-            limit=plan.stored_bytes, left=left,
+            "quota_exceeded",
+            f"The file has {size} bytes; your plan has room for {left} more.",
+            limit=plan.stored_bytes,
+            left=left,
         )

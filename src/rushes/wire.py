@@ -116,7 +116,9 @@ class BeginUpload(Request):
     filename: Line = Field(min_length=1, max_length=1_000, description="Kept for people; never used as a key.")
     size: int = Field(ge=1, le=2**63 - 1)
     content_type: Line = Field("application/octet-stream", max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+(\s*;.*)?$")
-    title_id: UUID | None = Field(None, description="An existing title; or give `title`; with neither, one is made of the file's name.")
+    title_id: UUID | None = Field(
+        None, description="An existing title; or give `title`; with neither, one is made of the file's name."
+    )
     title: NewTitle | None = None
     project_id: Line | None = Field(None, max_length=200, description="The project of a title made here.")
     checksum_algorithm: Literal["crc64nvme", "crc32c", "sha256", "md5"] | None = Field(
@@ -124,7 +126,9 @@ class BeginUpload(Request):
     )
     part_size: int | None = Field(None, ge=1, description="A wish; the answer says which one holds.")
     priority: int = Field(0, ge=-100, le=100, description="Higher is processed earlier.")
-    source: Line | None = Field(None, max_length=500, description="Where the file came from: a camera, a card, an address.")
+    source: Line | None = Field(
+        None, max_length=500, description="Where the file came from: a camera, a card, an address."
+    )
     relative_path: Line | None = Field(None, max_length=4_000, description="The file's place in an uploaded folder.")
 
 
@@ -181,7 +185,9 @@ class GrantReply(Reply):
 
 class CompleteUpload(Request):
     done: list[DonePart] = Field(default_factory=list, max_length=10_000)
-    checksum: str | None = Field(None, max_length=100, description="CRC64NVME of the whole file, if the client knows it.")
+    checksum: str | None = Field(
+        None, max_length=100, description="CRC64NVME of the whole file, if the client knows it."
+    )
 
 
 class HeldPart(Reply):
@@ -272,7 +278,9 @@ class AssetView(Reply):
     size: int
     checksum: Checksum
     sha256: str | None
-    verification: str | None = Field(description="end_to_end: proven from the client's own bytes; storage: as received.")
+    verification: str | None = Field(
+        description="end_to_end: proven from the client's own bytes; storage: as received."
+    )
     media: dict[str, Any] | None = Field(description="What the file really is.")
     renditions: list[RenditionView]
     original_url: str | None = Field(description="Presigned; it expires.")

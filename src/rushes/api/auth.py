@@ -1,0 +1,31 @@
+"""Who is asking: the bearer token, verified, as a dependency; and the context the verbs need."""
+
+from __future__ import annotations
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from rushes.errors import Unauthenticated
+from rushes.ingest.context import Context
+from rushes.ingest.tokens import Verifier
+from rushes.model import Principal
+
+bearer = HTTPBearer(auto_error=False, description="A token from `rushes token` or from a configured issuer.")
+
+
+def _context(request: Request) -> Context:
+    return cast(Context, request.app.state.context)
+
+
+async def _principal(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> Principal:
+    if credentials is None:
+        raise Unauthenticated("token_missing", "Send a token as `Authorization: Bearer …`; `rushes token` mints one.")
+    return await cast(Verifier, request.app.state.verifier).verify(credentials.credentials)
+
+
+Ctx = Annotated[Context, Depends(_context)]
+Who = Annotated[Principal, Depends(_principal)]

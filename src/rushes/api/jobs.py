@@ -1,0 +1,48 @@
+"""/v1/jobs"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, status
+
+from rushes import wire
+from rushes.api import views
+from rushes.api.auth import Ctx, Who
+from rushes.api.paging import Cursor, Limit, paged
+from rushes.ingest import process
+from rushes.model import JobState
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+@router.get("")
+async def list_jobs(
+    ctx: Ctx,
+    who: Who,
+    state: Annotated[JobState | None, Query(alias="status")] = None,
+    asset_id: UUID | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> wire.Page[wire.JobView]:
+    """Jobs, the newest first. A `process` job is the parent of the stages that it runs."""
+    rows = await process.page(ctx, who, state=state, asset_id=asset_id, before=cursor, limit=limit)
+    return paged([views.job(row) for row in rows], [row.id for row in rows], limit)
+
+
+@router.get("/{job_id}")
+async def read_job(ctx: Ctx, who: Who, job_id: UUID) -> wire.JobView:
+    return views.job(await process.find_job(ctx, who, job_id))
+
+
+@router.post("/{job_id}/retry", status_code=status.HTTP_202_ACCEPTED)
+async def retry_job(ctx: Ctx, who: Who, job_id: UUID) -> wire.JobView:
+    """Run the asset of a failed or cancelled job again, as a new job."""
+    return views.job(await process.retry_job(ctx, who, job_id))
+
+
+@router.post("/{job_id}/cancel")
+async def cancel_job(ctx: Ctx, who: Who, job_id: UUID) -> wire.JobView:
+    """Stop the run that the job belongs to."""
+    return views.job(await process.cancel_job(ctx, who, job_id))

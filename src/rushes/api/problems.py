@@ -1,0 +1,97 @@
+"""Errors as RFC 9457 problem+json, and the one table from error to HTTP status."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from rushes import wire
+from rushes.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    Misconfigured,
+    NotFound,
+    OverQuota,
+    Problem,
+    Rejected,
+    Unauthenticated,
+    Unavailable,
+)
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[Problem], int] = {
+    Invalid: 422,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Conflict: 409,
+    OverQuota: 413,
+    Rejected: 422,
+    Unavailable: 503,
+    Misconfigured: 500,
+}
+HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem (RFC 9457)",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "model": wire.Problem,
+    }
+}
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_surprise)
+
+
+def response_for(problem: Problem, status: int | None = None) -> JSONResponse:
+    status = status or STATUS.get(type(problem), 500)
+    body = wire.Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=problem.message,
+        code=problem.code,
+        permanent=problem.permanent,
+        extra=problem.details,
+    )
+    return JSONResponse(
+        body.model_dump(mode="json"), status, headers=HEADERS.get(status), media_type="application/problem+json"
+    )
+
+
+async def _on_problem(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem), "registered for it"
+    if isinstance(error, Unavailable | Misconfigured):
+        log.warning("%s: %s", error.code, error.message, exc_info=error.__cause__)
+    return response_for(error)
+
+
+async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError), "registered for it"
+    faults = [
+        {"field": ".".join(str(step) for step in fault["loc"]), "reason": fault["msg"]} for fault in error.errors()
+    ]
+    first = faults[0]
+    return response_for(Invalid("request_invalid", f"{first['field']}: {first['reason']}.", faults=faults[:20]))
+
+
+async def _on_http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException), "registered for it"
+    code = HTTPStatus(error.status_code).name.lower()
+    return response_for(Invalid(code, f"{error.detail}."), status=error.status_code)
+
+
+async def _on_surprise(_request: Request, error: Exception) -> JSONResponse:
+    log.error("unexpected error", exc_info=error)
+    return response_for(Unavailable("internal", "Something went wrong on our side; try again."), status=500)

@@ -1,0 +1,142 @@
+"""Rows as wire messages."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rushes import wire
+from rushes.ingest.assets import AssetBundle, Status
+from rushes.ingest.links import Links
+from rushes.model import Job, Json, Part, Rendition, Title, Upload, UploadState, overall_status
+
+
+def failure(problem: Json | None) -> wire.Failure | None:
+    if problem is None:
+        return None
+    details = {name: value for name, value in problem.items() if name not in {"code", "message"}}
+    return wire.Failure(code=problem["code"], message=problem["message"], details=details)
+
+
+def title(row: Title) -> wire.TitleView:
+    return wire.TitleView(
+        id=row.id,
+        creator=row.creator,
+        title=row.title,
+        description=row.description,
+        genre=row.genre,
+        tags=row.tags,
+        release_date=row.release_date,
+        project=row.project,
+        metadata=row.metadata,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def upload(row: Upload, held: list[Part] | None = None) -> wire.UploadView:
+    return wire.UploadView(
+        id=row.id,
+        asset_id=row.asset_id,
+        title_id=row.title_id,
+        creator=row.creator,
+        state=row.state,
+        status=row.state,
+        filename=row.filename,
+        size=row.size,
+        content_type=row.content_type,
+        part_size=row.part_size,
+        part_count=row.part_count,
+        checksum_algorithm=row.checksum_algorithm,
+        source=row.source,
+        upload_origin=row.upload_origin,
+        relative_path=row.relative_path,
+        priority=row.priority,
+        held=wire.Held(parts=row.held_parts, bytes=row.held_bytes),
+        problem=failure(row.problem),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        expires_at=row.expires_at,
+        parts=None
+        if held is None
+        else [
+            wire.HeldPart(number=part.number, size=part.size, checksum=part.checksum, etag=part.etag or "")
+            for part in held
+        ],
+    )
+
+
+def status(row: Status) -> wire.StatusView:
+    job = row.job
+    return wire.StatusView(
+        upload_id=row.upload.id,
+        asset_id=row.asset.id,
+        status=overall_status(row.upload.state, row.asset.state),
+        upload_state=row.upload.state,
+        processing_state=row.asset.state,
+        size=row.upload.size,
+        held=wire.Held(parts=row.upload.held_parts, bytes=row.upload.held_bytes),
+        current_job=None
+        if job is None
+        else wire.CurrentJob(id=job.id, type=job.type, status=job.state, progress=job.progress, message=job.message),
+        problem=failure(row.asset.problem or row.upload.problem),
+    )
+
+
+def asset(bundle: AssetBundle, links: Links) -> wire.AssetView:
+    row, whole = bundle.asset, bundle.upload.state is UploadState.INGESTED
+    return wire.AssetView(
+        id=row.id,
+        title_id=row.title_id,
+        upload_id=row.upload_id,
+        creator=row.creator,
+        state=row.state,
+        status=overall_status(bundle.upload.state, row.state),
+        kind=row.kind,
+        filename=row.filename,
+        content_type=row.content_type,
+        size=row.size,
+        checksum=wire.Checksum(algorithm=row.checksum_algorithm, value=row.checksum),
+        sha256=row.sha256,
+        verification=row.verification,
+        media=row.media,
+        renditions=[_rendition(rendition, links) for rendition in bundle.renditions],
+        original_url=links.original(row) if whole else None,
+        problem=failure(row.problem),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        published_at=row.published_at,
+    )
+
+
+def _rendition(row: Rendition, links: Links) -> wire.RenditionView:
+    return wire.RenditionView(
+        id=row.id,
+        name=row.name,
+        type=row.type,
+        content_type=row.content_type,
+        size=row.size,
+        width=row.width,
+        height=row.height,
+        duration=row.duration,
+        extra=row.extra,
+        url=links.rendition(row),
+    )
+
+
+def job(row: Job) -> wire.JobView:
+    return wire.JobView(
+        id=row.id,
+        asset_id=row.asset_id,
+        parent_id=row.parent_id,
+        type=row.type,
+        status=row.state,
+        priority=row.priority,
+        progress=row.progress,
+        message=row.message,
+        log=[wire.LogLine(at=datetime.fromisoformat(line["at"]), text=line["text"]) for line in row.log],
+        retries=row.retries,
+        error=failure(row.problem),
+        created_at=row.created_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+    )

@@ -1,0 +1,92 @@
+"""Queries on assets."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from rushes.db.database import Conn, columns, fetch_all, fetch_one, row_of
+from rushes.db.scope import scope, scope_args
+from rushes.model import ASSET_MOVES, Asset, AssetState, ChecksumAlgorithm, Principal, Verification, check_move
+
+ASSET = row_of(Asset, state=AssetState, checksum_algorithm=ChecksumAlgorithm, verification=Verification)
+COLUMNS = columns(Asset)
+SCOPE = scope("title_id", "upload_id")
+SETTABLE = frozenset(
+    {
+        "kind",
+        "filename",
+        "title_id",
+        "etag",
+        "checksum",
+        "sha256",
+        "verification",
+        "job_id",
+        "published_job_id",
+        "media",
+        "problem",
+        "published_at",
+    }
+)
+
+
+async def insert(conn: Conn, row: Asset) -> None:
+    names = COLUMNS.split(", ")
+    values = {name: getattr(row, name) for name in names} | {"media": None, "problem": None}
+    places = ", ".join(f"%({name})s" for name in names)
+    await conn.execute(f"INSERT INTO assets ({COLUMNS}) VALUES ({places})".encode(), values)
+
+
+async def get(conn: Conn, who: Principal, asset_id: UUID, *, lock: bool = False) -> Asset | None:
+    """A deleted asset is not there for those who ask."""
+    query = f"SELECT {COLUMNS} FROM assets WHERE id = %(id)s AND state <> 'deleted' AND {SCOPE}"
+    return await fetch_one(conn, ASSET, query + _lock(lock), {"id": asset_id} | scope_args(who))
+
+
+async def load(conn: Conn, asset_id: UUID, *, lock: bool = False) -> Asset | None:
+    """For workflows, which act for the system: no scope."""
+    query = f"SELECT {COLUMNS} FROM assets WHERE id = %(id)s"
+    return await fetch_one(conn, ASSET, query + _lock(lock), {"id": asset_id})
+
+
+async def page(
+    conn: Conn, who: Principal, state: AssetState | None, title_id: UUID | None, before: UUID | None, limit: int
+) -> list[Asset]:
+    query = f"""SELECT {COLUMNS} FROM assets WHERE {SCOPE} AND state <> 'deleted'
+        AND (%(before)s::uuid IS NULL OR id < %(before)s) AND (%(state)s::text IS NULL OR state = %(state)s)
+        AND (%(title)s::uuid IS NULL OR title_id = %(title)s) ORDER BY id DESC LIMIT %(limit)s"""
+    args = {"before": before, "limit": limit, "state": state, "title": title_id}
+    return await fetch_all(conn, ASSET, query, args | scope_args(who))
+
+
+async def move(conn: Conn, asset: Asset, new: AssetState, now: datetime, **changes: Any) -> None:
+    """Move a locked asset to `new` and set what goes with it. Raises `Conflict` for an illegal move."""
+    check_move(ASSET_MOVES, "asset", asset.state, new)
+    await change(conn, asset.id, now, **changes)
+    await conn.execute("UPDATE assets SET state = %s WHERE id = %s", [new, asset.id])
+
+
+async def change(conn: Conn, asset_id: UUID, now: datetime, **changes: Any) -> None:
+    """Set columns of SETTABLE."""
+    if unknown := changes.keys() - SETTABLE:
+        raise ValueError(f"not settable: {unknown}")
+    values = {name: Jsonb(value) if isinstance(value, dict) else value for name, value in changes.items()}
+    sets = sql.SQL("").join(sql.SQL("{} = {}, ").format(sql.Identifier(name), sql.Placeholder(name)) for name in values)
+    query = f"UPDATE assets SET {sets.as_string()}updated_at = %(now)s WHERE id = %(id)s"
+    await conn.execute(query.encode(), values | {"now": now, "id": asset_id})
+
+
+async def next_epoch(conn: Conn, asset_id: UUID) -> int:
+    """The number of a new run's claim; it names the place of everything that run makes."""
+    cursor = await conn.execute("UPDATE assets SET epoch = epoch + 1 WHERE id = %s RETURNING epoch", [asset_id])
+    row = await cursor.fetchone()
+    assert row is not None, "assets are never deleted from the table while a job refers to them"
+    return int(row[0])
+
+
+def _lock(lock: bool) -> str:
+    return " FOR NO KEY UPDATE" if lock else ""

@@ -1,0 +1,131 @@
+"""Queries on jobs. A run owns its job by (id, epoch): writes of a run that was replaced meet no row."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from rushes.db.database import Conn, columns, fetch_all, fetch_one, row_of
+from rushes.db.scope import scope_args
+from rushes.model import JOB_MOVES, Job, JobState, Json, Principal, check_move
+
+JOB = row_of(Job, state=JobState)
+COLUMNS = columns(Job)
+SCOPE = """tenant = %(tenant)s AND (%(sees_tenant)s OR creator = %(creator)s)
+    AND ((%(token_title)s::uuid IS NULL AND %(token_upload)s::uuid IS NULL) OR asset_id IN (SELECT a.id FROM assets a
+        WHERE (%(token_title)s::uuid IS NULL OR a.title_id = %(token_title)s)
+        AND (%(token_upload)s::uuid IS NULL OR a.upload_id = %(token_upload)s)))"""
+MAX_LOG_LINES = 200
+
+
+async def insert(conn: Conn, row: Job) -> None:
+    """Add the job unless it is there already: a workflow that is run again finds its own jobs."""
+    names = COLUMNS.split(", ")
+    values = {name: getattr(row, name) for name in names} | {"log": Jsonb(row.log), "problem": None}
+    places = ", ".join(f"%({name})s" for name in names)
+    await conn.execute(
+        f"INSERT INTO jobs ({COLUMNS}) VALUES ({places}) ON CONFLICT (id) DO NOTHING".encode(),
+        values,
+    )
+
+
+async def get(conn: Conn, who: Principal, job_id: UUID, *, lock: bool = False) -> Job | None:
+    query = f"SELECT {COLUMNS} FROM jobs WHERE id = %(id)s AND {SCOPE}{_lock(lock)}"
+    return await fetch_one(conn, JOB, query, {"id": job_id} | scope_args(who))
+
+
+async def load(conn: Conn, job_id: UUID, *, lock: bool = False) -> Job | None:
+    """For workflows, which act for the system: no scope."""
+    return await fetch_one(conn, JOB, f"SELECT {COLUMNS} FROM jobs WHERE id = %(id)s{_lock(lock)}", {"id": job_id})
+
+
+async def page(
+    conn: Conn, who: Principal, state: JobState | None, asset_id: UUID | None, before: UUID | None, limit: int
+) -> list[Job]:
+    query = f"""SELECT {COLUMNS} FROM jobs WHERE {SCOPE} AND (%(before)s::uuid IS NULL OR id < %(before)s)
+        AND (%(state)s::text IS NULL OR state = %(state)s) AND (%(asset)s::uuid IS NULL OR asset_id = %(asset)s)
+        ORDER BY id DESC LIMIT %(limit)s"""
+    args = {"before": before, "limit": limit, "state": state, "asset": asset_id}
+    return await fetch_all(conn, JOB, query, args | scope_args(who))
+
+
+async def current(conn: Conn, asset_id: UUID) -> Job | None:
+    """The job that a person waits for: the running one, else the one queued next."""
+    query = f"""SELECT {COLUMNS} FROM jobs WHERE asset_id = %(id)s AND state IN ('running', 'queued')
+        ORDER BY state DESC, parent_id IS NULL, started_at DESC NULLS LAST, id LIMIT 1"""
+    return await fetch_one(conn, JOB, query, {"id": asset_id})
+
+
+async def children(conn: Conn, job_id: UUID, *, lock: bool = False) -> list[Job]:
+    query = f"SELECT {COLUMNS} FROM jobs WHERE parent_id = %(id)s ORDER BY id{_lock(lock)}"
+    return await fetch_all(conn, JOB, query, {"id": job_id})
+
+
+async def claim(conn: Conn, job_id: UUID, epoch: int, now: datetime) -> Job | None:
+    """Make the run with this epoch the job's owner; None when the job is over and nobody may run it."""
+    query = f"""UPDATE jobs SET epoch = %(epoch)s, state = 'running', started_at = COALESCE(started_at, %(now)s),
+        retries = retries + (state = 'running')::int
+        WHERE id = %(id)s AND state IN ('queued', 'running') AND epoch < %(epoch)s RETURNING {COLUMNS}"""
+    return await fetch_one(conn, JOB, query, {"id": job_id, "epoch": epoch, "now": now})
+
+
+async def owned(conn: Conn, job_id: UUID, epoch: int) -> Job | None:
+    """The job, locked, if the run with this epoch still owns it."""
+    query = (
+        f"SELECT {COLUMNS} FROM jobs WHERE id = %(id)s AND epoch = %(epoch)s AND state = 'running' FOR NO KEY UPDATE"
+    )
+    return await fetch_one(conn, JOB, query, {"id": job_id, "epoch": epoch})
+
+
+async def put_back(conn: Conn, job_id: UUID, epoch: int) -> None:
+    """Queue a running job again, without counting a retry, if the run with this epoch still owns it."""
+    await conn.execute(
+        "UPDATE jobs SET state = 'queued', message = 'waiting for a worker' WHERE id = %s AND epoch = %s AND state = 'running'",
+        [job_id, epoch],
+    )
+
+
+async def advance(conn: Conn, job_id: UUID, epoch: int, progress: float, message: str) -> bool:
+    """Show progress (never backwards); whether the run still owns the job."""
+    cursor = await conn.execute(
+        """UPDATE jobs SET progress = GREATEST(progress, %(progress)s), message = %(message)s
+        WHERE id = %(id)s AND epoch = %(epoch)s AND state = 'running'""",
+        {"id": job_id, "epoch": epoch, "progress": min(max(progress, 0.0), 1.0), "message": message},
+    )
+    return cursor.rowcount == 1
+
+
+async def log(conn: Conn, job_id: UUID, text: str, now: datetime, *, retry: bool = False) -> None:
+    """Append a line to the job's log; the oldest lines go first when it grows too long."""
+    await conn.execute(
+        """UPDATE jobs SET log = (CASE WHEN jsonb_array_length(log) >= %(most)s THEN log - 0 ELSE log END) || %(line)s,
+        retries = retries + %(retry)s WHERE id = %(id)s""",
+        {
+            "id": job_id,
+            "line": Jsonb([{"at": now.isoformat(), "text": text}]),
+            "most": MAX_LOG_LINES,
+            "retry": int(retry),
+        },
+    )
+
+
+async def finish(conn: Conn, job: Job, new: JobState, now: datetime, message: str, problem: Json | None = None) -> None:
+    """End a locked job. Raises `Conflict` for an illegal move."""
+    check_move(JOB_MOVES, "job", job.state, new)
+    await conn.execute(
+        """UPDATE jobs SET state = %(new)s, finished_at = %(now)s, message = %(message)s, problem = %(problem)s,
+        progress = CASE WHEN %(new)s = 'succeeded' THEN 1 ELSE progress END WHERE id = %(id)s""",
+        {
+            "id": job.id,
+            "new": new,
+            "now": now,
+            "message": message,
+            "problem": None if problem is None else Jsonb(problem),
+        },
+    )
+
+
+def _lock(lock: bool) -> str:
+    return " FOR NO KEY UPDATE" if lock else ""

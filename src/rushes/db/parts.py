@@ -1,0 +1,60 @@
+"""The ledger of parts. The caller holds the upload's row lock, which serialises everything here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from rushes.db.database import Conn, columns, fetch_all, row_of
+from rushes.model import Part
+
+PART = row_of(Part)
+COLUMNS = columns(Part)
+
+
+async def some(conn: Conn, upload_id: UUID, numbers: Sequence[int]) -> dict[int, Part]:
+    query = f"SELECT {COLUMNS} FROM parts WHERE upload_id = %(id)s AND number = ANY(%(numbers)s)"
+    rows = await fetch_all(conn, PART, query, {"id": upload_id, "numbers": list(numbers)})
+    return {row.number: row for row in rows}
+
+
+async def all_of(conn: Conn, upload_id: UUID) -> list[Part]:
+    query = f"SELECT {COLUMNS} FROM parts WHERE upload_id = %(id)s ORDER BY number"
+    return await fetch_all(conn, PART, query, {"id": upload_id})
+
+
+async def open_checksums(conn: Conn, upload_id: UUID, rows: Sequence[tuple[int, int, str]]) -> None:
+    """Make (number, size, checksum) the open checksum of each part; the part is not held until it is reported again."""
+    if not rows:
+        return
+    numbers, sizes, checksums = zip(*rows, strict=True)
+    await conn.execute(
+        """INSERT INTO parts AS p (upload_id, number, size, checksum, grants)
+        SELECT %(id)s, number, size, checksum, 1
+        FROM unnest(%(numbers)s::int[], %(sizes)s::bigint[], %(checksums)s::text[]) AS new (number, size, checksum)
+        ON CONFLICT (upload_id, number) DO UPDATE SET checksum = EXCLUDED.checksum, grants = p.grants + 1,
+            etag = NULL, held_at = NULL""",
+        {"id": upload_id, "numbers": list(numbers), "sizes": list(sizes), "checksums": list(checksums)},
+    )
+
+
+async def hold(conn: Conn, upload_id: UUID, etags: Sequence[tuple[int, str]], now: datetime) -> None:
+    """Record (number, ETag) as held."""
+    if not etags:
+        return
+    numbers, values = zip(*etags, strict=True)
+    await conn.execute(
+        """UPDATE parts SET etag = done.etag, held_at = %(now)s
+        FROM unnest(%(numbers)s::int[], %(etags)s::text[]) AS done (number, etag)
+        WHERE parts.upload_id = %(id)s AND parts.number = done.number""",
+        {"id": upload_id, "numbers": list(numbers), "etags": list(values), "now": now},
+    )
+
+
+async def release(conn: Conn, upload_id: UUID, numbers: Sequence[int]) -> None:
+    """These parts turned out not to be in storage: they are not held any more."""
+    await conn.execute(
+        "UPDATE parts SET etag = NULL, held_at = NULL WHERE upload_id = %s AND number = ANY(%s)",
+        [upload_id, list(numbers)],
+    )

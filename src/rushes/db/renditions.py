@@ -1,0 +1,44 @@
+"""Queries on renditions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from rushes.db.database import Conn, columns, fetch_all, row_of
+from rushes.model import Asset, Rendition
+
+RENDITION = row_of(Rendition)
+COLUMNS = columns(Rendition)
+
+
+async def put(conn: Conn, row: Rendition) -> None:
+    """Add a rendition, or put it in the place of the one that an earlier attempt of the same run made."""
+    names = COLUMNS.split(", ")
+    values = {name: getattr(row, name) for name in names} | {"extra": Jsonb(row.extra)}
+    places = ", ".join(f"%({name})s" for name in names)
+    sets = ", ".join(f"{name} = EXCLUDED.{name}" for name in names if name not in {"id", "job_id", "name"})
+    query = f"INSERT INTO renditions ({COLUMNS}) VALUES ({places}) ON CONFLICT (job_id, name) DO UPDATE SET {sets}"
+    await conn.execute(query.encode(), values)
+
+
+async def readable(conn: Conn, assets: Sequence[Asset]) -> dict[UUID, list[Rendition]]:
+    """What may be shown of each asset: the published run's renditions, or before that what the current run has made."""
+    query = f"""SELECT {columns(Rendition, "r.")} FROM renditions r JOIN assets a ON a.id = r.asset_id
+        WHERE r.asset_id = ANY(%(ids)s) AND r.job_id = COALESCE(a.published_job_id, a.job_id)
+        ORDER BY r.type, r.height DESC NULLS LAST, r.name"""
+    found: dict[UUID, list[Rendition]] = {asset.id: [] for asset in assets}
+    for row in await fetch_all(conn, RENDITION, query, {"ids": list(found)}):
+        found[row.asset_id].append(row)
+    return found
+
+
+async def of_job(conn: Conn, job_id: UUID) -> list[Rendition]:
+    query = f"SELECT {COLUMNS} FROM renditions WHERE job_id = %(id)s ORDER BY name"
+    return await fetch_all(conn, RENDITION, query, {"id": job_id})
+
+
+async def delete_of_asset(conn: Conn, asset_id: UUID) -> None:
+    await conn.execute("DELETE FROM renditions WHERE asset_id = %s", [asset_id])

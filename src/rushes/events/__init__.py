@@ -1,0 +1,5 @@
+"""Events: appended in the transaction of the state move they tell of, so that neither exists without the other."""
+
+from rushes.events.outbox import append
+
+__all__ = ["append"]

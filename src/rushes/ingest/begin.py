@@ -1,0 +1,168 @@
+"""Begin: quota reserved, part plan made, rows written, event appended, in one transaction and without storage."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import PurePosixPath
+from uuid import UUID
+
+from rushes import events
+from rushes.db import Conn, assets, titles, uploads
+from rushes.errors import Conflict, Forbidden, Invalid, NotFound
+from rushes.ingest import quota, tokens
+from rushes.ingest.context import Context
+from rushes.model import Asset, AssetState, ChecksumAlgorithm, Principal, Title, Upload, UploadState, new_id
+from rushes.plan import PartPlan, plan_parts
+from rushes.storage import original_key
+from rushes.wire import BeginUpload, NewTitle
+
+
+async def begin(
+    ctx: Context, who: Principal, wanted: BeginUpload, *, idempotency_key: str | None, origin: str
+) -> tuple[Upload, str]:
+    """Reserve a place for a file. Returns the upload and a token that is good for it alone, as long as it lives.
+
+    The same idempotency key from the same creator gets the same upload, however often the reply was lost. `origin` says
+    through which door and by which client the upload came. Raises `Invalid`, `OverQuota`, `NotFound`, `Conflict`.
+    """
+    if who.upload is not None:
+        raise Forbidden("token_scope", "This token is for one upload; it cannot begin another.")
+    plan = plan_parts(wanted.size, wanted.part_size)
+    now = ctx.now()
+    async with ctx.db.transaction() as conn:
+        upload = await _begun_before(conn, who, wanted, idempotency_key) if idempotency_key else None
+        if upload is None:
+            upload = await _begin(ctx, conn, who, wanted, plan, idempotency_key, origin, now)
+    lifetime = upload.created_at + timedelta(days=ctx.settings.upload_max_days) - now
+    narrowed = Principal(who.tenant, upload.creator, plan=who.plan, upload=upload.id)
+    return upload, tokens.mint_for(ctx.settings, narrowed, lifetime, now)
+
+
+async def _begun_before(conn: Conn, who: Principal, wanted: BeginUpload, key: str) -> Upload | None:
+    if len(key) > 200:
+        raise Invalid("idempotency_key_long", "An Idempotency-Key may have at most 200 characters.")
+    upload = await uploads.by_idempotency_key(conn, who, key)
+    if upload and (upload.size, upload.filename) != (wanted.size, wanted.filename):
+        raise Conflict(
+            "idempotency_key_reused", "This Idempotency-Key began another upload; use a new one for each file."
+        )
+    return upload
+
+
+async def _begin(
+    ctx: Context,
+    conn: Conn,
+    who: Principal,
+    wanted: BeginUpload,
+    plan: PartPlan,
+    key: str | None,
+    origin: str,
+    now: datetime,
+) -> Upload:
+    await quota.reserve(conn, who, plan.size)
+    title_id = await _title(conn, who, wanted, now)
+    asset_id, upload_id = new_id(), new_id()
+    place = ctx.storage.originals
+    upload = Upload(
+        id=upload_id,
+        tenant=who.tenant,
+        creator=who.creator,
+        asset_id=asset_id,
+        title_id=title_id,
+        state=UploadState.INITIATED,
+        filename=wanted.filename,
+        size=plan.size,
+        content_type=wanted.content_type,
+        part_size=plan.part_size,
+        part_count=plan.part_count,
+        checksum_algorithm=ChecksumAlgorithm.CRC64NVME,
+        bucket=place.bucket,
+        key=original_key(place, who.tenant, who.creator, asset_id),
+        storage_upload_id=None,
+        source=wanted.source,
+        upload_origin=origin,
+        priority=wanted.priority,
+        relative_path=wanted.relative_path,
+        declared_checksum=None,
+        held_parts=0,
+        held_bytes=0,
+        attempt=0,
+        problem=None,
+        created_at=now,
+        updated_at=now,
+        progress_at=now,
+        expires_at=now + timedelta(days=min(ctx.settings.upload_idle_days, ctx.settings.upload_max_days)),
+    )
+    await assets.insert(conn, _pending_asset(upload, now))
+    await uploads.insert(conn, upload, key)
+    await events.append(conn, "upload_started", upload, now, size=upload.size, filename=upload.filename, origin=origin)
+    return upload
+
+
+def _pending_asset(upload: Upload, now: datetime) -> Asset:
+    return Asset(
+        id=upload.asset_id,
+        tenant=upload.tenant,
+        creator=upload.creator,
+        title_id=upload.title_id,
+        upload_id=upload.id,
+        state=AssetState.PENDING,
+        kind=None,
+        filename=upload.filename,
+        content_type=upload.content_type,
+        size=upload.size,
+        bucket=upload.bucket,
+        key=upload.key,
+        etag=None,
+        checksum_algorithm=upload.checksum_algorithm,
+        checksum=None,
+        sha256=None,
+        verification=None,
+        epoch=0,
+        job_id=None,
+        published_job_id=None,
+        priority=upload.priority,
+        media=None,
+        problem=None,
+        created_at=now,
+        updated_at=now,
+        published_at=None,
+    )
+
+
+async def _title(conn: Conn, who: Principal, wanted: BeginUpload, now: datetime) -> UUID:
+    """The title that the upload is for: the one named, the one the token is for, or a new one."""
+    title_id = wanted.title_id or who.title
+    if title_id is None:
+        fields = wanted.title or NewTitle(title=PurePosixPath(wanted.filename).stem or wanted.filename)
+        title = new_title(who, fields, now, project=wanted.project_id)
+        await titles.insert(conn, title)
+        return title.id
+    if wanted.title is not None:
+        raise Invalid("title_twice", "Give either `title_id` or `title`, not both.")
+    if await titles.get(conn, who, title_id) is None:
+        raise NotFound("title_not_found", "There is no such title.")
+    return title_id
+
+
+def origin_of(door: str, user_agent: str) -> str:
+    """Provenance for audit: the door an upload came through and the client's name, on one printable line."""
+    client = "".join(char for char in user_agent if char.isprintable())[:200]
+    return f"{door} {client}".strip()
+
+
+def new_title(who: Principal, fields: NewTitle, now: datetime, project: str | None = None) -> Title:
+    return Title(
+        id=new_id(),
+        tenant=who.tenant,
+        creator=who.creator,
+        title=fields.title,
+        description=fields.description,
+        genre=fields.genre,
+        tags=list(dict.fromkeys(fields.tags)),
+        release_date=fields.release_date,
+        project=fields.project or project,
+        metadata=fields.metadata,
+        created_at=now,
+        updated_at=now,
+    )

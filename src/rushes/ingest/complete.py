@@ -1,0 +1,104 @@
+"""Complete: take the last reports, start finalizing, wait a moment for the verdict.
+
+However often and however parallel it is called, the row lock lets one call move the upload to `finalizing`; the others find
+it there and wait for the same verdict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import UUID
+
+from rushes import checksum, events
+from rushes.db import parts, uploads
+from rushes.errors import Conflict
+from rushes.ingest.context import Context, Work
+from rushes.ingest.grant import HeldChange, find, locked, record_done
+from rushes.model import Part, Principal, Upload, UploadState
+from rushes.wire import CompleteUpload
+
+FIRST_LOOK = 0.02  # seconds; looks grow apart up to LAST_LOOK
+LAST_LOOK = 0.25
+NAMED_MISSING = 1_000  # missing parts named in one answer
+
+
+async def complete(ctx: Context, who: Principal, upload_id: UUID, request: CompleteUpload) -> Upload:
+    """Finalize an upload. Returns it as it stands after the wait: `ingested`, or still `finalizing`.
+
+    Raises `Conflict` parts_missing with `missing` (part numbers) when parts have to be sent, `Conflict` upload_… when the
+    upload has ended otherwise, `NotFound`.
+    """
+    if request.checksum is not None:
+        checksum.decode(request.checksum)
+    missing = await _start(ctx, who, upload_id, request)
+    if missing:
+        raise parts_missing(missing)
+    return await _verdict(ctx, who, upload_id)
+
+
+async def _start(ctx: Context, who: Principal, upload_id: UUID, request: CompleteUpload) -> list[int]:
+    """Move to `finalizing` and enqueue the workflow; or return the parts that are certainly missing."""
+    now = ctx.now()
+    async with ctx.db.transaction() as conn:
+        upload = await locked(conn, who, upload_id)
+        if upload.state is UploadState.INITIATED:
+            return list(range(1, upload.part_count + 1))
+        if upload.state is not UploadState.UPLOADING:
+            return []
+        change = await record_done(conn, upload, request.done, now)
+        if change != HeldChange():
+            await uploads.record_progress(
+                conn, upload.id, parts=change.parts, size=change.size, now=now, expires_at=upload.expires_at
+            )
+        missing = never_sent(upload, await parts.all_of(conn, upload.id))
+        if missing:
+            return missing
+        if request.checksum is not None:
+            await uploads.declare_checksum(conn, upload.id, request.checksum)
+        await uploads.move(conn, upload, UploadState.FINALIZING, now)
+        await ctx.engine.enqueue(conn, finalize_work(upload))
+        await events.append(conn, "upload_finalizing", upload, now)
+    return []
+
+
+def finalize_work(upload: Upload) -> Work:
+    attempt = upload.attempt + 1  # as `uploads.move` counts it
+    return Work(
+        "finalize", f"finalize-{upload.id}-{attempt}", (str(upload.id), attempt), upload.tenant, upload.priority
+    )
+
+
+def never_sent(upload: Upload, ledger: list[Part]) -> list[int]:
+    """Parts that cannot be in storage as they should: never granted, or granted anew and not reported since.
+
+    A part nobody reported may still count when one checksum alone was ever granted for it: storage is asked then.
+    """
+    possible = {part.number for part in ledger if part.held_at is not None or part.grants == 1}
+    return [number for number in range(1, upload.part_count + 1) if number not in possible]
+
+
+def parts_missing(missing: list[int]) -> Conflict:
+    named = missing[:NAMED_MISSING]
+    return Conflict(
+        "parts_missing",
+        f"{len(missing)} of the parts are not in storage; send them and complete again.",
+        missing=named,
+        missing_count=len(missing),
+    )
+
+
+async def _verdict(ctx: Context, who: Principal, upload_id: UUID) -> Upload:
+    deadline = asyncio.get_running_loop().time() + ctx.settings.complete_wait_seconds
+    pause = FIRST_LOOK
+    while True:
+        upload = await find(ctx, who, upload_id)
+        if upload.state is not UploadState.FINALIZING or asyncio.get_running_loop().time() >= deadline:
+            break
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, LAST_LOOK)
+    if upload.state in {UploadState.FINALIZING, UploadState.INGESTED}:
+        return upload
+    if upload.problem:
+        details = {name: value for name, value in upload.problem.items() if name not in {"code", "message"}}
+        raise Conflict(upload.problem["code"], upload.problem["message"], **details)
+    raise Conflict(f"upload_{upload.state}", f"This upload is {upload.state}; it cannot be completed.")

@@ -1,0 +1,46 @@
+"""What every verb needs, built once by the composition root and handed down; and the protocols ingest asks of others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from rushes.config import Settings
+from rushes.db import Conn, Database
+from rushes.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A durable workflow to start. The id makes it single: enqueueing the same id twice starts it once."""
+
+    workflow: str
+    id: str
+    args: tuple[str | int, ...]
+    tenant: str
+    priority: int = 0  # higher is earlier
+
+
+class Engine(Protocol):
+    """The durable side of the system, as ingest sees it.
+
+    There is no cancelling: a run whose job's row is no longer `running` under its own epoch stops within a second.
+    """
+
+    async def enqueue(self, conn: Conn, work: Work) -> None:
+        """Start `work` when, and only when, the caller's transaction commits."""
+
+    async def check(self, conn: Conn) -> None:
+        """Raise `Unavailable` unless the engine's schema is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    settings: Settings
+    db: Database
+    storage: Storage
+    engine: Engine
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)

@@ -1,0 +1,260 @@
+"""Finalize: the steps of the durable workflow, each of which may run twice.
+
+1. `reconcile` – the ledger must add up. Parts that nobody reported are looked up in storage.
+2. `assemble` – complete in storage with the combined CRC64NVME as the object's checksum. An error from storage means
+   "unknown": HEAD decides.
+3. `settle` – one transaction: `ingested`, quota settled, processing enqueued, event appended.
+
+An upload whose ledger does not add up goes back to `uploading` with the parts to send; one that cannot be saved ends as
+`failed`. Either way the verdict is a value, and the workflow ends well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from rushes import checksum, events
+from rushes.db import Conn, assets, parts, uploads
+from rushes.errors import Conflict, NotFound, Problem, Unavailable
+from rushes.ingest import quota
+from rushes.ingest.complete import NAMED_MISSING, never_sent
+from rushes.ingest.context import Context
+from rushes.ingest.process import start_processing
+from rushes.model import AssetState, Json, Part, Upload, UploadState, Verification
+from rushes.storage import DonePart, StoredObject, StoredPart
+
+
+async def reconcile(ctx: Context, upload_id: UUID, attempt: int) -> str:
+    """Make the ledger add up: "ready" when every part is held, "missing" when parts have to be sent, "over" otherwise."""
+    async with ctx.db.transaction() as conn:
+        upload = await _finalizing(conn, upload_id, attempt)
+        ledger = await parts.all_of(conn, upload_id)
+    if upload is None:
+        return "over"
+    unreported = [part for part in ledger if part.held_at is None]
+    if unreported and not await _adopt(ctx, upload, attempt, unreported):
+        return "missing"
+    if upload.declared_checksum is not None and upload.declared_checksum != combined(ledger):
+        await fail(
+            ctx,
+            upload_id,
+            attempt,
+            "checksum_mismatch",
+            "The whole file's checksum is not the one the client declared.",
+            declared=upload.declared_checksum,
+            computed=combined(ledger),
+        )
+        return "over"
+    return "ready"
+
+
+async def _adopt(ctx: Context, upload: Upload, attempt: int, unreported: list[Part]) -> bool:
+    """Count unreported parts that storage lists with the right size; send the upload back when some are not there."""
+    try:
+        listed = await _listed(ctx, upload)
+    except NotFound:
+        return True  # completed before, or gone: `assemble` finds out which
+    found = [(part.number, listed[part.number].etag) for part in unreported if _is_there(part, listed)]
+    now = ctx.now()
+    async with ctx.db.transaction() as conn:
+        current = await _finalizing(conn, upload.id, attempt)
+        if current is None:
+            return False
+        await parts.hold(conn, upload.id, found, now)
+        sizes = {part.number: part.size for part in unreported}
+        size = sum(sizes[number] for number, _ in found)
+        await uploads.record_progress(
+            conn, upload.id, parts=len(found), size=size, now=now, expires_at=current.expires_at
+        )
+        missing = never_sent(
+            current, [part for part in await parts.all_of(conn, upload.id) if part.held_at is not None]
+        )
+        if missing:
+            await _send_back(conn, current, missing, now)
+    return not missing
+
+
+def _is_there(part: Part, listed: dict[int, StoredPart]) -> bool:
+    stored = listed.get(part.number)
+    return part.grants == 1 and stored is not None and stored.size == part.size
+
+
+async def _listed(ctx: Context, upload: Upload) -> dict[int, StoredPart]:
+    assert upload.storage_upload_id is not None, "an upload that finalizes was opened in storage"
+    stored = await ctx.storage.s3.list_parts(upload.bucket, upload.key, upload.storage_upload_id)
+    return {part.number: part for part in stored}
+
+
+async def _send_back(conn: Conn, upload: Upload, missing: list[int], now: datetime) -> None:
+    problem = {
+        "code": "parts_missing",
+        "message": f"{len(missing)} of the parts are not in storage; send them and complete again.",
+        "missing": missing[:NAMED_MISSING],
+        "missing_count": len(missing),
+    }
+    await uploads.move(conn, upload, UploadState.UPLOADING, now, problem)
+    await events.append(conn, "finalize_failed", upload, now, **problem)
+
+
+async def assemble(ctx: Context, upload_id: UUID, attempt: int) -> str:
+    """Complete the upload in storage and verify the object: "whole", "missing" or "over".
+
+    Raises `Unavailable` when storage has not decided yet: the step is tried again.
+    """
+    async with ctx.db.transaction() as conn:
+        upload = await _finalizing(conn, upload_id, attempt)
+        ledger = await parts.all_of(conn, upload_id)
+    if upload is None or upload.storage_upload_id is None:
+        return "over"
+    try:
+        await ctx.storage.s3.complete_multipart(
+            upload.bucket,
+            upload.key,
+            upload.storage_upload_id,
+            [DonePart(part.number, part.etag or "") for part in ledger],
+            checksum=combined(ledger),
+            size=upload.size,
+        )
+    except Problem as error:
+        return await _decide(ctx, upload, attempt, ledger, error)
+    return "whole" if _is_whole(upload, ledger, await _head(ctx, upload)) else await _corrupt(ctx, upload, attempt)
+
+
+async def _decide(ctx: Context, upload: Upload, attempt: int, ledger: list[Part], error: Problem) -> str:
+    """Storage answered Complete with an error, which says nothing by itself. Look, then decide."""
+    head = await _head(ctx, upload)
+    if head is not None:
+        return "whole" if _is_whole(upload, ledger, head) else await _corrupt(ctx, upload, attempt)
+    try:
+        listed = await _listed(ctx, upload)
+    except NotFound:
+        await fail(ctx, upload.id, attempt, "upload_lost", "Storage no longer knows this upload; begin it again.")
+        return "over"
+    wrong = [part.number for part in ledger if not _matches(part, listed)]
+    if not wrong:
+        if not error.permanent:
+            raise error
+        await fail(ctx, upload.id, attempt, "storage_refused", f"Storage refuses to assemble the file: {error.message}")
+        return "over"
+    now = ctx.now()
+    async with ctx.db.transaction() as conn:
+        current = await _finalizing(conn, upload.id, attempt)
+        if current is None:
+            return "over"
+        await parts.release(conn, upload.id, wrong)
+        sizes = {part.number: part.size for part in ledger}
+        await uploads.record_progress(
+            conn,
+            upload.id,
+            parts=-len(wrong),
+            size=-sum(sizes[number] for number in wrong),
+            now=now,
+            expires_at=current.expires_at,
+        )
+        await _send_back(conn, current, wrong, now)
+    return "missing"
+
+
+def _matches(part: Part, listed: dict[int, StoredPart]) -> bool:
+    stored = listed.get(part.number)
+    return stored is not None and stored.size == part.size and stored.etag == part.etag
+
+
+async def _head(ctx: Context, upload: Upload) -> StoredObject | None:
+    return await ctx.storage.s3.head(upload.bucket, upload.key)
+
+
+def _is_whole(upload: Upload, ledger: list[Part], head: StoredObject | None) -> bool:
+    """Whether the object is ours, of the right size and, where storage tells, of the right checksum."""
+    if head is None or head.size != upload.size or head.metadata.get("rushes-upload") != str(upload.id):
+        return False
+    return head.checksum is None or head.checksum_type != "FULL_OBJECT" or head.checksum == combined(ledger)
+
+
+async def _corrupt(ctx: Context, upload: Upload, attempt: int) -> str:
+    await fail(
+        ctx,
+        upload.id,
+        attempt,
+        "object_corrupt",
+        "The object in storage is not the file that was sent; nothing was published. Upload it again.",
+    )
+    return "over"
+
+
+def combined(ledger: list[Part]) -> str:
+    """The whole object's CRC64NVME, base64, from its parts'."""
+    return checksum.encode(checksum.combine((checksum.decode(part.checksum), part.size) for part in ledger))
+
+
+async def settle(ctx: Context, upload_id: UUID, attempt: int) -> None:
+    """The upload is whole: `ingested`, quota settled, processing enqueued. Does nothing the second time."""
+    async with ctx.db.transaction() as conn:
+        upload = await _finalizing(conn, upload_id, attempt)
+        if upload is None:
+            return
+        ledger = await parts.all_of(conn, upload_id)
+    head = await _head(ctx, upload)
+    if head is None:
+        raise Unavailable("object_unseen", "Storage does not show the object that it has just assembled.")
+    verdict = Verdict(etag=head.etag, checksum=combined(ledger))
+    now = ctx.now()
+    async with ctx.db.transaction() as conn:
+        upload = await _finalizing(conn, upload_id, attempt)
+        if upload is not None:
+            await _ingest(ctx, conn, upload, verdict, now)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was proven about the object."""
+
+    etag: str
+    checksum: str
+
+
+async def _ingest(ctx: Context, conn: Conn, upload: Upload, verdict: Verdict, now: datetime) -> None:
+    await uploads.move(conn, upload, UploadState.INGESTED, now)
+    await quota.settle(conn, upload)
+    await assets.change(
+        conn, upload.asset_id, now, etag=verdict.etag, checksum=verdict.checksum, verification=Verification.END_TO_END
+    )
+    await events.append(
+        conn,
+        "upload_completed",
+        upload,
+        now,
+        size=upload.size,
+        checksum=verdict.checksum,
+        seconds=round((now - upload.created_at).total_seconds(), 3),
+    )
+    asset = await assets.load(conn, upload.asset_id, lock=True)
+    assert asset is not None, "begin made it, and the upload refers to it"
+    await start_processing(ctx, conn, asset, now)
+
+
+async def fail(ctx: Context, upload_id: UUID, attempt: int, code: str, message: str, **details: Any) -> None:
+    """End the upload as failed: quota released, asset failed, event appended. What storage still holds is swept."""
+    problem: Json = {"code": code, "message": message} | details
+    now = ctx.now()
+    async with ctx.db.transaction() as conn:
+        upload = await _finalizing(conn, upload_id, attempt)
+        if upload is None:
+            return
+        await uploads.move(conn, upload, UploadState.FAILED, now, problem)
+        await quota.release(conn, upload)
+        asset = await assets.load(conn, upload.asset_id, lock=True)
+        assert asset is not None, "begin made it, and the upload refers to it"
+        await assets.move(conn, asset, AssetState.FAILED, now, problem=problem)
+        await events.append(conn, "finalize_failed", upload, now, **problem)
+
+
+async def _finalizing(conn: Conn, upload_id: UUID, attempt: int) -> Upload | None:
+    """The locked upload, if it is this attempt that finalizes it."""
+    upload = await uploads.load(conn, upload_id, lock=True)
+    if upload is None:
+        raise Conflict("upload_gone", "The upload's row is gone.")
+    return upload if upload.state is UploadState.FINALIZING and upload.attempt == attempt else None

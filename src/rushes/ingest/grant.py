@@ -1,0 +1,179 @@
+"""Grant and report: the next parts' presigned URLs go out, the parts done come in.
+
+The multipart upload is opened in storage at the first grant, by compare-and-set, so that begin costs no storage call. Only
+one checksum is open for a part: granting another means that the part is not held until it is reported again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from rushes import checksum, events
+from rushes.db import Conn, parts, uploads
+from rushes.errors import Conflict, NotFound
+from rushes.ingest.context import Context
+from rushes.model import Part, Principal, Upload, UploadState
+from rushes.plan import PartPlan
+from rushes.storage import bare_etag
+from rushes.wire import DonePart, Grant, GrantReply, GrantRequest, Held, WantedPart
+
+
+async def grant(ctx: Context, who: Principal, upload_id: UUID, request: GrantRequest) -> GrantReply:
+    """Record `request.done`, open `request.want`, and sign. Raises `NotFound`, `Conflict`, `Invalid`."""
+    now = ctx.now()
+    upload, held = await _record(ctx, who, upload_id, request, now)
+    if upload.storage_upload_id is None and request.want:
+        await _open_in_storage(ctx, upload)
+        upload, held = await _record(ctx, who, upload_id, request, now)
+    return GrantReply(grants=await _sign(ctx, upload, request.want, now), held=held, expires_at=_slid(ctx, upload, now))
+
+
+async def _record(
+    ctx: Context, who: Principal, upload_id: UUID, request: GrantRequest, now: datetime
+) -> tuple[Upload, Held]:
+    """The transaction of a grant; it changes nothing while the upload is not open in storage."""
+    async with ctx.db.transaction() as conn:
+        upload = await locked(conn, who, upload_id)
+        check_open(upload, now)
+        change = await record_done(conn, upload, request.done, now)
+        if upload.storage_upload_id is not None:
+            change += await _open_parts(conn, upload, request.want)
+        held = await uploads.record_progress(
+            conn, upload.id, parts=change.parts, size=change.size, now=now, expires_at=_slid(ctx, upload, now)
+        )
+    return upload, Held(parts=held[0], bytes=held[1])
+
+
+async def find(ctx: Context, who: Principal, upload_id: UUID) -> Upload:
+    async with ctx.db.transaction() as conn:
+        upload = await uploads.get(conn, who, upload_id)
+    if upload is None:
+        raise NotFound("upload_not_found", "There is no such upload.")
+    return upload
+
+
+async def locked(conn: Conn, who: Principal, upload_id: UUID) -> Upload:
+    upload = await uploads.get(conn, who, upload_id, lock=True)
+    if upload is None:
+        raise NotFound("upload_not_found", "There is no such upload.")
+    return upload
+
+
+def check_open(upload: Upload, now: datetime) -> None:
+    """Raise `Conflict` unless parts may still be sent."""
+    if upload.state not in {UploadState.INITIATED, UploadState.UPLOADING}:
+        raise Conflict(f"upload_{upload.state}", f"This upload is {upload.state}; it takes no more parts.")
+    if now >= upload.expires_at:
+        raise Conflict("upload_expired", "This upload has expired; begin a new one.")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldChange:
+    """By how much what is held has grown (or shrunk)."""
+
+    parts: int = 0
+    size: int = 0
+
+    def __add__(self, other: HeldChange) -> HeldChange:
+        return HeldChange(self.parts + other.parts, self.size + other.size)
+
+
+async def record_done(conn: Conn, upload: Upload, done: Iterable[DonePart], now: datetime) -> HeldChange:
+    """Record reported parts of a locked upload, each once, with an event for each that is new.
+
+    Raises `Conflict` (part_not_granted) for a part that was never granted with that checksum.
+    """
+    reported = {part.number: part for part in done}
+    known = await parts.some(conn, upload.id, sorted(reported))
+    for number, part in reported.items():
+        row = known.get(number)
+        if row is None or row.checksum != part.checksum:
+            raise Conflict(
+                "part_not_granted",
+                f"Part {number} was not granted with that checksum; ask for a grant and send it again.",
+                number=number,
+            )
+    await parts.hold(conn, upload.id, [(number, bare_etag(part.etag)) for number, part in reported.items()], now)
+    fresh = [row for number, row in sorted(known.items()) if row.held_at is None]
+    for row in fresh:
+        await events.append(conn, "part_completed", upload, now, number=row.number, size=row.size, way="direct")
+    return HeldChange(len(fresh), sum(row.size for row in fresh))
+
+
+async def _open_parts(conn: Conn, upload: Upload, want: Sequence[WantedPart]) -> HeldChange:
+    plan = plan_of(upload)
+    wanted = {part.number: part for part in want}
+    known = await parts.some(conn, upload.id, sorted(wanted))
+    opened: list[tuple[int, int, str]] = []
+    lost: list[Part] = []
+    for number, part in sorted(wanted.items()):
+        length = plan.length(number)
+        checksum.decode(part.checksum)
+        row = known.get(number)
+        if row is None or row.checksum != part.checksum:
+            opened.append((number, length, part.checksum))
+            if row is not None and row.held_at is not None:
+                lost.append(row)
+    await parts.open_checksums(conn, upload.id, opened)
+    return HeldChange(-len(lost), -sum(row.size for row in lost))
+
+
+def plan_of(upload: Upload) -> PartPlan:
+    return PartPlan(upload.size, upload.part_size, upload.part_count)
+
+
+def _slid(ctx: Context, upload: Upload, now: datetime) -> datetime:
+    """The expiry after progress made now: 14 days on, but never past the most an upload may live."""
+    latest = upload.created_at + timedelta(days=ctx.settings.upload_max_days)
+    return max(upload.expires_at, min(now + timedelta(days=ctx.settings.upload_idle_days), latest))
+
+
+async def _open_in_storage(ctx: Context, upload: Upload) -> None:
+    """Open the multipart upload. Of two that race, the loser aborts its own."""
+    storage_upload_id = await ctx.storage.s3.create_multipart(
+        upload.bucket,
+        upload.key,
+        content_type=upload.content_type,
+        metadata={
+            "rushes-asset": str(upload.asset_id),
+            "rushes-upload": str(upload.id),
+            "rushes-creator": upload.creator,
+            "rushes-name": upload.filename,
+        },
+        checksum_algorithm=upload.checksum_algorithm.value,
+    )
+    async with ctx.db.transaction() as conn:
+        won = await uploads.open_in_storage(conn, upload.id, storage_upload_id, ctx.now())
+    if not won:
+        await ctx.storage.s3.abort_multipart(upload.bucket, upload.key, storage_upload_id)
+
+
+async def _sign(ctx: Context, upload: Upload, want: Sequence[WantedPart], now: datetime) -> list[Grant]:
+    if not want:
+        return []
+    assert upload.storage_upload_id is not None, "opened before the transaction, and never unset"
+    plan = plan_of(upload)
+    seconds = min(ctx.settings.grant_seconds, (upload.expires_at - now).total_seconds())
+    signer = (await ctx.storage.signer()).parts(
+        upload.bucket,
+        upload.key,
+        upload.storage_upload_id,
+        algorithm=upload.checksum_algorithm.value,
+        at=now,
+        seconds=seconds,
+    )
+    signed = signer.sign_all((part.number, plan.length(part.number), part.checksum) for part in want)
+    return [
+        Grant(
+            number=part.number,
+            url=url,
+            method="PUT",
+            headers=headers,
+            length=plan.length(part.number),
+            expires_at=signer.expires_at,
+        )
+        for part, (url, headers) in zip(want, signed, strict=True)
+    ]

@@ -1,0 +1,168 @@
+"""The composition root: settings become a database, a storage, an engine, an app, a worker. Nothing is built at import."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from granian import Granian
+from granian.constants import Interfaces, Loops
+from granian.log import LogLevels
+
+from rushes.api import create_app
+from rushes.config import Settings
+from rushes.db import migrate as migrate_tables
+from rushes.db import open_database
+from rushes.errors import Misconfigured, Unavailable
+from rushes.ingest import tokens
+from rushes.ingest.context import Context
+from rushes.pipeline.outbox import SqlEngine
+from rushes.storage import allow_origins, ensure_bucket, open_storage
+from rushes.telemetry import configure_logs
+
+log = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1
+STOP_SECONDS = 10  # an open connection cannot hold a stopping API longer
+EX_TEMPFAIL = 75  # sysexits.h: the worker must be started anew
+
+
+@asynccontextmanager
+async def open_context(settings: Settings) -> AsyncIterator[Context]:
+    async with open_database(database_url(settings), settings.database_pool) as db, open_storage(settings) as storage:
+        yield Context(settings, db, storage, SqlEngine())
+
+
+def database_url(settings: Settings) -> str:
+    if settings.database_url is None:
+        raise Misconfigured("database_missing", "Set RUSHES_DATABASE_URL; `rushes up` starts a database by itself.")
+    return settings.database_url.get_secret_value()
+
+
+# --- migrate ----------------------------------------------------------------------------------------------------------
+
+
+def migrate(settings: Settings) -> None:
+    """Bring both schemas up to date and, where we may, create the buckets."""
+    from rushes.pipeline.engine import migrate_engine  # noqa: PLC0415 - the API never loads the engine
+
+    migrate_tables(database_url(settings))
+    migrate_engine(database_url(settings))
+    if settings.create_buckets:
+        asyncio.run(_create_buckets(settings))
+
+
+async def _create_buckets(settings: Settings) -> None:
+    async with open_storage(settings) as storage:
+        for bucket in storage.buckets:
+            await ensure_bucket(storage.s3, bucket)
+            await allow_origins(storage.s3, bucket, settings.cors_origins)
+
+
+# --- API --------------------------------------------------------------------------------------------------------------
+
+
+def run_api(settings: Settings) -> None:
+    """Serve the API until SIGTERM. Granian's processes read the settings from the environment, as this one did."""
+    tokens.own_secret(settings)
+    database_url(settings)
+    Granian(
+        "rushes.main:app_from_environment",
+        factory=True,
+        address=settings.api_host,
+        port=settings.api_port,
+        interface=Interfaces.ASGI,
+        loop=Loops.asyncio,
+        workers=settings.api_workers,
+        workers_kill_timeout=STOP_SECONDS,
+        respawn_failed_workers=True,
+        log_level=LogLevels(settings.log_level),
+        log_access=False,
+    ).serve()
+
+
+def app_from_environment() -> FastAPI:
+    """What each of granian's processes runs."""
+    die_with_parent()
+    settings = Settings()
+    configure_logs(settings.log_level, settings.log_format)
+    return app(settings)
+
+
+def app(settings: Settings) -> FastAPI:
+    verifier = tokens.Verifier(settings)
+
+    @asynccontextmanager
+    async def lifespan(application: FastAPI) -> AsyncIterator[None]:
+        async with open_context(settings) as context:
+            application.state.context = context
+            application.state.verifier = verifier
+            yield
+
+    return create_app(lifespan)
+
+
+def die_with_parent() -> None:
+    """A process whose parent was killed must not go on holding the port."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent or parent == 1:
+        raise SystemExit(EX_TEMPFAIL)
+
+
+# --- worker -----------------------------------------------------------------------------------------------------------
+
+
+def run_worker(settings: Settings) -> int:
+    """Work until SIGTERM or SIGINT; returns the exit status. A lost lock ends in EX_TEMPFAIL: start it anew."""
+    return asyncio.run(_work(settings))
+
+
+async def _work(settings: Settings) -> int:
+    from rushes.pipeline.engine import Engine  # noqa: PLC0415 - the API never loads the engine
+    from rushes.pipeline.scratch import Scratch  # noqa: PLC0415
+    from rushes.pipeline.workflows import workflows  # noqa: PLC0415
+
+    worker_id = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    with Scratch(settings.scratch(), worker_id) as scratch:
+        async with open_context(settings) as context:
+            engine = Engine(settings, worker_id, workflows(context, scratch.directory))
+            await engine.start()
+            log.info("worker %s is ready", worker_id)
+            lost = await _until(stop, engine)
+            if lost:
+                # Whatever still runs here belongs to somebody else by now, or soon: leave without another word.
+                log.error("the worker's lock is lost: %s", lost.message)
+                scratch.clear()
+                os._exit(EX_TEMPFAIL)
+            await engine.stop()
+    return 0
+
+
+async def _until(stop: asyncio.Event, engine: object) -> Unavailable | None:
+    """Wait for `stop` (None) or for the loss of the worker's lock (the reason)."""
+    from rushes.pipeline.engine import Engine  # noqa: PLC0415
+
+    assert isinstance(engine, Engine)
+    watch = asyncio.create_task(engine.watch())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({watch, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if watch.done():
+        error = watch.exception()
+        if isinstance(error, Unavailable):
+            return error
+        raise error or AssertionError("the watch ends only by an error")
+    watch.cancel()
+    return None

@@ -1,0 +1,1 @@
+"""The workflows, in order: finalize, process with its stages, and the small ones that clean up."""

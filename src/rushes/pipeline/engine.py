@@ -1,0 +1,130 @@
+"""The only file that imports DBOS: durable workflows on the same PostgreSQL.
+
+A worker registers its workflows, takes part in dequeuing, and recovers what dead workers left. What comes to exist, in order:
+
+1. `Engine(settings, workflows)`: the workflows by name, registered with the engine under that name.
+2. `start`: the engine is launched on the running event loop; all workflows are coroutines on it. Then `Lease` takes this
+   worker's lock and watches for workers that are gone (see `rushes.pipeline.lease`).
+3. `stop`: running workflows are dropped where they stand and handed back, so that another worker goes on at once.
+
+The engine refuses checkpoints of a run that has been taken over: each run owns its workflow by a token. Our own rows are
+fenced by the job's epoch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID, WorkflowHandleAsync
+from dbos._serialization import DBOSPortableJSONSerializer
+
+from rushes.config import Settings
+from rushes.errors import Misconfigured
+from rushes.ingest.context import Work
+from rushes.pipeline.lease import Lease
+from rushes.pipeline.outbox import ENGINE_VERSION
+from rushes.pipeline.queues import QUEUE_OF, QUEUES, engine_priority
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+WorkflowFunction = Callable[..., Coroutine[Any, Any, str]]
+
+APP_NAME = "rushes"
+DEQUEUE_SECONDS = 0.1
+RESULT_SECONDS = 0.25
+NO_LIMIT = 1_000_000  # recoveries; jobs give up by their own count (`job_attempts`), with a reason people can read
+
+
+Child = WorkflowHandleAsync[str]
+
+
+class Run:
+    """What a workflow may ask of the engine. Handed to code that must not know DBOS."""
+
+    async def step(self, name: str, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Run `function` once for good: its JSON result is recorded and replayed when the workflow runs again."""
+
+        async def body() -> T:
+            return await function(*args)
+
+        return await DBOS.run_step_async({"name": name}, body)
+
+    async def start(self, work: Work) -> Child:
+        """Enqueue a child workflow. Running again finds the child that was started before."""
+        queue_spec = QUEUE_OF[work.workflow]
+        queue = await DBOS.retrieve_queue_async(queue_spec.name)
+        assert queue is not None, "registered when the engine starts"
+        options = SetEnqueueOptions(
+            priority=engine_priority(work.priority),
+            app_version=ENGINE_VERSION,
+            queue_partition_key=work.tenant if queue_spec.by_tenant else None,
+        )
+        with SetWorkflowID(work.id), options:
+            return await queue.enqueue_async(_registered[work.workflow], *work.args)
+
+    async def result(self, child: Child) -> str:
+        return await child.get_result(polling_interval_sec=RESULT_SECONDS)
+
+
+_registered: dict[str, WorkflowFunction] = {}
+
+
+class Engine:
+    """The durable engine of one worker process."""
+
+    def __init__(self, settings: Settings, worker_id: str, workflows: Mapping[str, WorkflowFunction]) -> None:
+        if settings.database_url is None:
+            raise Misconfigured("database_missing", "Set RUSHES_DATABASE_URL; `rushes up` starts a database by itself.")
+        self._settings = settings
+        self._url = settings.database_url.get_secret_value()
+        self._worker_id = worker_id
+        self._lease = Lease(self._url, worker_id, settings.takeover_seconds, self._recover)
+        config: DBOSConfig = {
+            "name": APP_NAME,
+            "system_database_url": self._url,
+            "application_version": ENGINE_VERSION,
+            "executor_id": worker_id,
+            "serializer": DBOSPortableJSONSerializer(),
+            "run_migrations": False,
+            "log_level": "WARNING",
+            "sys_db_pool_size": 10,
+        }
+        DBOS(config=config)
+        for name, function in workflows.items():
+            _registered[name] = DBOS.workflow(name=name, max_recovery_attempts=NO_LIMIT)(function)
+
+    async def start(self) -> None:
+        """Launch; from here on workflows run on this event loop."""
+        await self._lease.acquire()
+        DBOS.launch()
+        for queue in QUEUES:
+            limit = queue.per_worker or self._settings.worker_jobs
+            await DBOS.register_queue_async(
+                queue.name,
+                worker_concurrency=limit,
+                partition_worker_concurrency=limit if queue.by_tenant else None,
+                polling_interval_sec=DEQUEUE_SECONDS,
+                on_conflict="always_update",
+            )
+
+    async def watch(self) -> None:
+        """Keep this worker's lock and take over from the dead; returns only by raising `Unavailable`: the lock is lost."""
+        await self._lease.keep()
+
+    async def stop(self) -> None:
+        """Leave: stop dequeuing, drop what runs, hand it back to the queues, let go of the lock."""
+        await asyncio.to_thread(DBOS.destroy)
+        await self._lease.hand_back()
+
+    async def _recover(self, worker_id: str) -> None:
+        """Put a dead worker's running workflows back on their queues."""
+        handles = await asyncio.to_thread(DBOS._recover_pending_workflows, [worker_id])
+        log.warning("worker %s is gone; %d of its workflows run again", worker_id, len(handles))
+
+
+def migrate_engine(url: str) -> None:
+    """Bring the engine's own schema up to date."""
+    DBOS.migrate(url)

@@ -1,0 +1,176 @@
+"""process: identify ∥ digest → (proxies ∥ stills ∥ waveform) → publish.
+
+Each stage is a job row and a child workflow, so any worker may run it and a person can read how far it is. Identifying
+comes first because it says which stages there are; the digest reads the whole original meanwhile. One stage that fails for
+good ends the run: the others stop, the original is kept, the reason is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID, uuid5
+
+from rushes import events
+from rushes.db import Conn, assets, jobs, renditions
+from rushes.ingest.context import Context, Work
+from rushes.ingest.process import stop_run
+from rushes.model import Asset, AssetState, Job, JobState, Json
+from rushes.pipeline.engine import Child, Run
+from rushes.pipeline.runs import Ownership, Replaced, claim, while_owned
+
+FIRST = ("identify", "digest")
+WEIGHTS = {"identify": 1, "digest": 3, "proxies": 20, "stills": 3, "waveform": 2}  # of the run's progress
+
+
+@dataclass(frozen=True, slots=True)
+class Failed(Exception):  # noqa: N818 - an outcome
+    """A stage has failed for good."""
+
+    problem: Json
+
+
+async def run_process(ctx: Context, run: Run, job_id: str) -> str:
+    """Returns "published", "failed", or "over" when the run was cancelled or replaced."""
+    own = await claim(ctx, UUID(job_id))
+    if own is None:
+        return "over"
+    own.before_beat = lambda: _sum_up(own)
+    try:
+        await while_owned(own, _stages(ctx, run, own))
+        await run.step("publish", _publish, own)
+    except Replaced:
+        return "over"
+    except Failed as failure:
+        await run.step("fail", _fail, own, failure.problem)
+        return "failed"
+    return "published"
+
+
+async def _stages(ctx: Context, run: Run, own: Ownership) -> None:
+    started = [await _start(run, own, stage) for stage in FIRST]
+    await _finish(ctx, run, started[0])
+    async with ctx.db.transaction() as conn:
+        asset = await assets.load(conn, own.job.asset_id)
+    assert asset is not None, "jobs refer to their asset"
+    for stage in stages_of(asset.media or {}):
+        started.append(await _start(run, own, stage))  # noqa: PERF401 - one after the other: the engine numbers steps
+    for child in started[1:]:
+        await _finish(ctx, run, child)
+
+
+def stages_of(media: Json) -> tuple[str, ...]:
+    """The stages after identifying that a file with these facts gets."""
+    kind = media.get("kind")
+    if kind == "image":
+        return ("stills",)
+    sound = ("waveform",) if media.get("audio") else ()
+    return ("proxies", "stills", *sound) if kind == "video" else sound
+
+
+async def _start(run: Run, own: Ownership, stage: str) -> tuple[UUID, Child]:
+    parent = own.job
+    child = uuid5(parent.id, stage)
+    work = Work("stage", f"stage-{child}", (str(child),), parent.tenant, parent.priority)
+    await run.step(f"row of {stage}", _add_row, own, child, stage)
+    return child, await run.start(work)
+
+
+async def _add_row(own: Ownership, child: UUID, stage: str) -> str:
+    parent = own.job
+    row = Job(
+        id=child,
+        tenant=parent.tenant,
+        creator=parent.creator,
+        asset_id=parent.asset_id,
+        parent_id=parent.id,
+        type=stage,
+        state=JobState.QUEUED,
+        priority=parent.priority,
+        progress=0.0,
+        message="waiting for a worker",
+        log=[],
+        retries=0,
+        epoch=0,
+        problem=None,
+        created_at=own.ctx.now(),
+        started_at=None,
+        finished_at=None,
+    )
+    async with own.fenced() as conn:
+        await jobs.insert(conn, row)
+    return str(child)
+
+
+async def _finish(ctx: Context, run: Run, started: tuple[UUID, Child]) -> None:
+    child, handle = started
+    await run.result(handle)
+    async with ctx.db.transaction() as conn:
+        job = await jobs.load(conn, child)
+    assert job is not None, "inserted before its workflow was started"
+    if job.state is not JobState.SUCCEEDED:
+        raise Failed(
+            job.problem or {"code": "stage_failed", "message": f"The stage {job.type!r} ended as {job.state}."}
+        )
+
+
+async def _sum_up(own: Ownership) -> None:
+    """The run's progress is its stages', weighted."""
+    async with own.ctx.db.transaction() as conn:
+        children = await jobs.children(conn, own.job.id)
+    total = sum(WEIGHTS[child.type] for child in children)
+    if total:
+        own.report(sum(WEIGHTS[child.type] * child.progress for child in children) / total * 0.99, "processing")
+
+
+async def _publish(own: Ownership) -> str:
+    """The move to `published`, in one transaction: the pointer to this run's renditions, the job, the event."""
+    now = own.ctx.now()
+    async with own.fenced() as conn:
+        asset = await _current(conn, own)
+        made = await renditions.of_job(conn, own.job.id)
+        await assets.move(
+            conn, asset, AssetState.PUBLISHED, now, published_job_id=own.job.id, published_at=now, problem=None
+        )
+        await jobs.finish(conn, own.job, JobState.SUCCEEDED, now, "published")
+        await events.append(
+            conn,
+            "asset_published",
+            asset,
+            now,
+            job_id=str(own.job.id),
+            sha256=asset.sha256,
+            renditions=[rendition.name for rendition in made],
+            seconds=round((now - own.job.created_at).total_seconds(), 3),
+        )
+    return "published"
+
+
+async def _fail(own: Ownership, problem: Json) -> str:
+    """End the run: its stages stop; the asset shows why, unless something published stays readable."""
+    now = own.ctx.now()
+    try:
+        async with own.fenced() as conn:
+            asset = await _current(conn, own)
+            await jobs.finish(conn, own.job, JobState.FAILED, now, problem["message"], problem)
+            await stop_run(conn, asset, now)
+            kept = asset.published_job_id is not None and problem["code"] != "original_corrupt"
+            await assets.move(
+                conn,
+                asset,
+                AssetState.PUBLISHED if kept else AssetState.FAILED,
+                now,
+                problem=problem,
+                **({"job_id": asset.published_job_id} if kept else {}),
+            )
+            await events.append(conn, "processing_failed", asset, now, job_id=str(own.job.id), **problem)
+    except Replaced:
+        return "over"
+    return "failed"
+
+
+async def _current(conn: Conn, own: Ownership) -> Asset:
+    """The asset, locked, if this is its current run."""
+    asset = await assets.load(conn, own.job.asset_id, lock=True)
+    if asset is None or asset.job_id != own.job.id or asset.state is not AssetState.PROCESSING:
+        raise Replaced
+    return asset

@@ -1,0 +1,28 @@
+"""Where each workflow waits. Parents and children never share a queue: a parent holds its place while its children run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSpec:
+    """A queue. `per_worker` is how many of its workflows one worker runs at once; None takes the worker's job limit."""
+
+    name: str
+    per_worker: int | None
+    by_tenant: bool = False  # partitioned by tenant, so that one tenant's thousand files do not hide another's one
+
+
+FINALIZE = QueueSpec("finalize", 32)
+PROCESS = QueueSpec("process", 64)
+STAGE = QueueSpec("stage", None, by_tenant=True)
+CLEAN = QueueSpec("clean", 8)
+QUEUES = (FINALIZE, PROCESS, STAGE, CLEAN)
+
+QUEUE_OF = {"finalize": FINALIZE, "process": PROCESS, "stage": STAGE, "discard": CLEAN, "remove": CLEAN}
+
+
+def engine_priority(priority: int) -> int:
+    """Our priority (-100 to 100, higher is earlier) as the engine counts it (1 is the earliest)."""
+    return 1_000 - priority

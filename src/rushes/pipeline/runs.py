@@ -1,0 +1,98 @@
+"""Owning a job: claiming it under a new epoch, showing that it lives, and stopping the moment it is somebody else's.
+
+A run that was replaced, or whose job was cancelled, finds that its writes meet no row; it raises `Replaced` and changes
+nothing any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import UUID
+
+from rushes.db import Conn, assets, jobs
+from rushes.errors import Unavailable
+from rushes.ingest.context import Context
+from rushes.model import Job
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+BEAT = 0.5  # seconds between two signs of life; the longest a cancelled run goes on
+
+
+class Replaced(Exception):  # noqa: N818 - a fact, not an error
+    """This run does not own its job any more."""
+
+
+@dataclass(slots=True)
+class Ownership:
+    """A job as this run holds it. `progress` (0 to 1) and `message` are written with the next sign of life."""
+
+    ctx: Context
+    job: Job
+    progress: float = 0.0
+    message: str = ""
+    before_beat: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+
+    @property
+    def epoch(self) -> int:
+        return self.job.epoch
+
+    def report(self, progress: float, message: str) -> None:
+        self.progress, self.message = max(self.progress, progress), message
+
+    @asynccontextmanager
+    async def fenced(self) -> AsyncIterator[Conn]:
+        """A transaction in which this run certainly owns its job. Raises `Replaced`."""
+        async with self.ctx.db.transaction() as conn:
+            if await jobs.owned(conn, self.job.id, self.epoch) is None:
+                raise Replaced
+            yield conn
+
+    async def log(self, text: str, *, retry: bool = False) -> None:
+        async with self.fenced() as conn:
+            await jobs.log(conn, self.job.id, text, self.ctx.now(), retry=retry)
+
+    async def lost(self) -> None:
+        """Give signs of life; returns when the job is no longer this run's."""
+        while True:
+            try:
+                if self.before_beat is not None:
+                    await self.before_beat()
+                async with self.ctx.db.transaction() as conn:
+                    if not await jobs.advance(conn, self.job.id, self.epoch, self.progress, self.message):
+                        return
+            except Unavailable as error:  # the lease decides how long that may last
+                log.warning("job %s: no sign of life: %s", self.job.id, error.message)
+            await asyncio.sleep(BEAT)
+
+
+async def claim(ctx: Context, job_id: UUID) -> Ownership | None:
+    """Take a job under a new epoch; None when it is over."""
+    async with ctx.db.transaction() as conn:
+        job = await jobs.load(conn, job_id)
+        if job is None:
+            return None
+        epoch = await assets.next_epoch(conn, job.asset_id)
+        claimed = await jobs.claim(conn, job_id, epoch, ctx.now())
+    return None if claimed is None else Ownership(ctx, claimed)
+
+
+async def while_owned(own: Ownership, body: Coroutine[Any, Any, T]) -> T:
+    """Run `body` as long as the job is ours; when it is not, cancel it, wait for its end, raise `Replaced`."""
+    work = asyncio.create_task(body)
+    watch = asyncio.create_task(own.lost())
+    try:
+        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            raise Replaced
+        return work.result()
+    finally:
+        for task in (work, watch):
+            task.cancel()
+        await asyncio.gather(work, watch, return_exceptions=True)

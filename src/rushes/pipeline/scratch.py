@@ -1,0 +1,59 @@
+"""Scratch space: one directory a worker, held by a file lock, so that what the dead left behind can be told and removed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import Self
+
+from rushes.errors import Misconfigured
+
+
+class Scratch:
+    """A worker's own directory under `root`, gone when the block ends."""
+
+    def __init__(self, root: Path, worker_id: str) -> None:
+        self.root = root
+        self.directory = root / worker_id
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            self.directory.mkdir(mode=0o711)
+            self._lock = _locked(self.directory)
+        except OSError as error:
+            raise Misconfigured(
+                "scratch_unusable", f"The scratch directory {self.root} cannot be used: {error}."
+            ) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        shutil.rmtree(self.directory, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _sweep(self) -> None:
+        """Remove the directories of workers that are dead on this machine."""
+        for left in self.root.iterdir():
+            if left.is_dir() and (lock := _locked(left)) is not None:
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(lock)
+
+
+def _locked(directory: Path) -> int | None:
+    """An open descriptor that holds the directory's lock, or None when another process does."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,0 +1,233 @@
+"""The stages of processing: what each reads, makes and records. Every one may run twice; only its owner's writes count."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+import shutil
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from rushes import checksum, events, media
+from rushes.db import assets, jobs, renditions
+from rushes.errors import Problem, Rejected
+from rushes.ingest.context import Context
+from rushes.model import Asset, JobState, Json, Rendition, new_id
+from rushes.pipeline.runs import Ownership, Replaced, claim, while_owned
+from rushes.pipeline.source import StoredSource
+from rushes.storage import put_file, rendition_key
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE = 1.0  # seconds; doubles with each attempt, and is taken with full jitter
+DIGEST_CHUNK = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a stage works with."""
+
+    ctx: Context
+    own: Ownership
+    asset: Asset
+    source: StoredSource
+    directory: Path  # the stage's own, gone when it ends
+
+    def report(self, fraction: float, message: str) -> None:
+        self.own.report(fraction, message)
+
+
+async def run_stage(ctx: Context, scratch: Path, job_id: str) -> str:
+    """Returns "succeeded", "failed", or "over" when the job was cancelled or taken over."""
+    own = await claim(ctx, UUID(job_id))
+    if own is None:
+        return "over"
+    try:
+        if own.job.retries >= ctx.settings.job_attempts:
+            raise Rejected("worker_lost", "The worker died each time it ran this stage; see the job's log.")
+        await while_owned(own, _attempts(ctx, own, scratch))
+    except Replaced:
+        return "over"
+    except asyncio.CancelledError:
+        await _put_back(own)
+        raise
+    except Problem as problem:
+        return await _end(own, JobState.FAILED, problem.message, _described(problem))
+    except Exception as error:
+        log.exception("job %s (%s) met an error of our own", own.job.id, own.job.type)
+        problem = Rejected("internal", "Processing met an error of our own; the worker's log has it.", kind=type(error).__name__)
+        return await _end(own, JobState.FAILED, problem.message, _described(problem))
+    return await _end(own, JobState.SUCCEEDED, "done", None)
+
+
+async def _attempts(ctx: Context, own: Ownership, scratch: Path) -> None:
+    """Run the stage's function, again after what may pass: full-jitter backoff, up to `job_attempts` times."""
+    for attempt in range(1, ctx.settings.job_attempts + 1):
+        directory = scratch / f"{own.job.id}-{own.epoch}-{attempt}"
+        try:
+            async with ctx.db.transaction() as conn:
+                asset = await assets.load(conn, own.job.asset_id)
+            assert asset is not None, "jobs refer to their asset"
+            directory.mkdir(parents=True, mode=0o700)
+            source = StoredSource(ctx.storage.s3, asset.bucket, asset.key, asset.size, asset.etag)
+            await FUNCTIONS[own.job.type](Stage(ctx, own, asset, source, directory))
+            return
+        except Problem as problem:
+            log.warning("job %s (%s), attempt %d: %s", own.job.id, own.job.type, attempt, problem.message)
+            if problem.permanent or attempt == ctx.settings.job_attempts:
+                raise
+            await own.log(f"attempt {attempt}: {problem.message}", retry=True)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        await asyncio.sleep(random.uniform(0, FIRST_PAUSE * 2**attempt))  # noqa: S311 - jitter
+
+
+async def _end(own: Ownership, state: JobState, message: str, problem: Json | None) -> str:
+    try:
+        async with own.fenced() as conn:
+            if problem is not None:
+                await jobs.log(conn, own.job.id, _log_text(problem), own.ctx.now())
+            await jobs.finish(conn, own.job, state, own.ctx.now(), message, problem)
+    except Replaced:
+        return "over"
+    return str(state)
+
+
+async def _put_back(own: Ownership) -> None:
+    """The worker stops in good order: whoever runs this next is not making up for a death."""
+    async with own.ctx.db.transaction() as conn:
+        await jobs.put_back(conn, own.job.id, own.epoch)
+
+
+def _described(problem: Problem) -> Json:
+    return {"code": problem.code, "message": problem.message} | problem.details
+
+
+def _log_text(problem: Json) -> str:
+    tool = problem.get("log")
+    return f"{problem['message']}\n{tool}" if tool else str(problem["message"])
+
+
+# --- the stages -------------------------------------------------------------------------------------------------------
+
+
+async def identify(stage: Stage) -> None:
+    """What the file really is."""
+    stage.report(0.1, "reading the file's structure")
+    info = await media.identify(stage.source, stage.directory)
+    async with stage.own.fenced() as conn:
+        await assets.change(conn, stage.asset.id, stage.ctx.now(), kind=info.kind, media=info.to_json())
+        await events.append(conn, "asset_identified", stage.asset, stage.ctx.now(), kind=info.kind)
+
+
+async def digest(stage: Stage) -> None:
+    """Read the whole original: its SHA-256, and proof that it still is what was uploaded."""
+    sha256, crc, done = hashlib.sha256(), 0, 0
+    buffer = bytearray()
+
+    def take() -> int:
+        sha256.update(buffer)
+        return checksum.crc64nvme(bytes(buffer), crc)
+
+    async for chunk in stage.source.read(0, stage.asset.size):
+        buffer += chunk
+        done += len(chunk)
+        if len(buffer) >= DIGEST_CHUNK or done == stage.asset.size:
+            crc = await asyncio.to_thread(take)
+            buffer.clear()
+            stage.report(done / stage.asset.size, "computing the SHA-256")
+    if checksum.encode(crc) != stage.asset.checksum:
+        raise Rejected(
+            "original_corrupt",
+            "The original in storage is not the file that was uploaded; nothing was published.",
+            expected=stage.asset.checksum,
+            found=checksum.encode(crc),
+        )
+    async with stage.own.fenced() as conn:
+        await assets.change(conn, stage.asset.id, stage.ctx.now(), sha256=sha256.hexdigest())
+
+
+async def proxies(stage: Stage) -> None:
+    """The video ladder."""
+    made = await media.make_proxies(stage.source, _info(stage), stage.directory, stage.report, _threads(stage))
+    await _store(stage, made)
+
+
+async def stills(stage: Stage) -> None:
+    """Poster, sprite sheet, WebVTT."""
+    await _store(stage, await media.make_stills(stage.source, _info(stage), stage.directory, stage.report))
+
+
+async def waveform(stage: Stage) -> None:
+    """Peaks and their picture."""
+    await _store(stage, await media.make_waveform(stage.source, _info(stage), stage.directory, stage.report))
+
+
+FUNCTIONS: dict[str, Callable[[Stage], Awaitable[None]]] = {
+    "identify": identify,
+    "digest": digest,
+    "proxies": proxies,
+    "stills": stills,
+    "waveform": waveform,
+}
+
+
+def _info(stage: Stage) -> media.MediaInfo:
+    return media.MediaInfo.from_json(stage.asset.media or {})
+
+
+def _threads(stage: Stage) -> int:
+    return stage.ctx.settings.worker_threads
+
+
+async def _store(stage: Stage, made: Sequence[media.Output]) -> None:
+    """Put the files under this run's epoch, then record them, if this run still owns the job."""
+    asset, place, own = stage.asset, stage.ctx.storage.renditions, stage.own
+    assert own.job.parent_id is not None, "stages are children of a run"
+    rows: list[Rendition] = []
+    for output in made:
+        key = rendition_key(place, asset.tenant, asset.creator, asset.id, epoch=own.epoch, name=output.name)
+        crc = checksum.encode(await asyncio.to_thread(_crc_of, output.path))
+        await put_file(
+            stage.ctx.storage.s3,
+            place.bucket,
+            key,
+            output.path,
+            size=output.size,
+            checksum=crc,
+            content_type=output.content_type,
+        )
+        rows.append(
+            Rendition(
+                id=new_id(),
+                asset_id=asset.id,
+                job_id=own.job.parent_id,
+                name=output.name,
+                type=output.type,
+                content_type=output.content_type,
+                bucket=place.bucket,
+                key=key,
+                size=output.size,
+                width=output.width,
+                height=output.height,
+                duration=output.duration,
+                checksum=crc,
+                extra=dict(output.extra),
+                created_at=stage.ctx.now(),
+            )
+        )
+    async with own.fenced() as conn:
+        for row in rows:
+            await renditions.put(conn, row)
+
+
+def _crc_of(path: Path) -> int:
+    crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(DIGEST_CHUNK):
+            crc = checksum.crc64nvme(chunk, crc)
+    return crc

@@ -1,0 +1,58 @@
+"""Log lines for people (`text`) or a collector (`json`), one event a line whatever a client put into it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+from datetime import UTC, datetime
+from typing import Literal
+
+PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+QUIET = ("botocore", "aiobotocore", "alembic", "asyncio", "httpx", "httpcore", "dbos")
+
+
+class Line(logging.Formatter):
+    """One line: control characters are escaped, so that user text cannot forge another."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        head, *trace = text.split("\n") if record.exc_info else [text]
+        return "\n".join([escaped(head), *trace])
+
+
+class JsonLine(logging.Formatter):
+    """One JSON object a line; what is passed as `extra` becomes fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields |= {name: value for name, value in vars(record).items() if name not in PLAIN}
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, default=str)
+
+
+def escaped(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def configure_logs(level: str, form: Literal["text", "json"]) -> None:
+    """Set this process's logging up; libraries speak from `warning` on."""
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {
+                "text": {"()": Line, "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s"},
+                "json": {"()": JsonLine},
+            },
+            "handlers": {"out": {"class": "logging.StreamHandler", "formatter": form}},
+            "root": {"level": level.upper(), "handlers": ["out"]},
+            "loggers": {name: {"level": "WARNING"} for name in QUIET},
+        }
+    )
