@@ -1,0 +1,77 @@
+"""Real servers for every test: one PostgreSQL and one object store a run, both migrated, on free ports."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from rushes import main
+from rushes.config import Settings
+from rushes.embedded import postgres, seaweed
+from rushes.ingest import tokens
+from rushes.ingest.context import Context
+from rushes.model import Principal, Role
+
+SECRET = "a secret for tests alone, long enough for HS256"
+OPERATOR = Principal("acme", "olga", Role.OPERATOR, "studio")
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of a migrated database and a store with buckets, both alive while the tests run."""
+    directory = tmp_path_factory.mktemp("servers")
+    with postgres.running(directory / "one") as url, seaweed.running(directory / "two") as store:
+        found = Settings(
+            data_dir=directory,
+            database_url=SecretStr(url),
+            storage_endpoint=store.endpoint,
+            storage_access_key=store.access_key,
+            storage_secret_key=SecretStr(store.secret_key),
+            token_secret=SecretStr(SECRET),
+            create_buckets=True,
+            takeover_seconds=5,
+            complete_wait_seconds=10,
+        )
+        main.migrate(found)
+        yield found
+
+
+@pytest.fixture(scope="session")
+async def app(settings: Settings) -> AsyncIterator[httpx.ASGITransport]:
+    """The API with its own pool, in this process."""
+    application = main.app(settings)
+    async with application.router.lifespan_context(application):
+        yield httpx.ASGITransport(app=application, raise_app_exceptions=False)
+
+
+@pytest.fixture(scope="session")
+async def context(settings: Settings) -> AsyncIterator[Context]:
+    """What the verbs need, for tests that call them directly."""
+    async with main.open_context(settings) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def token_for(settings: Settings) -> Callable[..., str]:
+    def make(who: Principal = OPERATOR, seconds: float = 3600, at: datetime | None = None) -> str:
+        return tokens.mint_for(settings, who, timedelta(seconds=seconds), at or datetime.now(UTC))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def as_(app: httpx.ASGITransport, token_for: Callable[..., str]) -> Callable[..., object]:
+    """`async with as_(who) as http:` is an HTTP client of the API that speaks for `who`."""
+
+    @asynccontextmanager
+    async def client(who: Principal = OPERATOR) -> AsyncIterator[httpx.AsyncClient]:
+        headers = {"Authorization": f"Bearer {token_for(who)}"}
+        async with httpx.AsyncClient(transport=app, base_url="http://api", headers=headers, timeout=60) as http:
+            yield http
+
+    return client
