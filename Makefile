@@ -1,0 +1,38 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Everything is installed into .venv by scripts/setup.sh.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint long bench lock clean
+
+PY := .venv/bin/python
+ROUNDS ?= 1
+
+help:  ## Show this list.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup:  ## Install everything into .venv (done by the others when needed).
+	@sh scripts/setup.sh
+
+demo: setup  ## Start the whole stack, ingest a sample clip, print the asset.
+	@sh scripts/demo.sh
+
+test: setup  ## Run all tests.
+	$(PY) -m pytest
+
+lint: setup  ## Formatter, linter, strict types, import contracts.
+	.venv/bin/ruff format --check
+	.venv/bin/ruff check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+long: setup  ## The same tests with many more rounds: make long ROUNDS=50
+	RUSHES_TEST_ROUNDS=$(if $(filter 1,$(ROUNDS)),20,$(ROUNDS)) $(PY) -m pytest --timeout=7200
+
+bench: setup  ## Measure against named peers; see bench/RESULTS.md.
+	$(PY) bench/signer.py
+
+lock:  ## Renew requirements.lock from pyproject.toml (versions and hashes only).
+	.venv/bin/pip install --quiet uv
+	.venv/bin/uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --upgrade --output-file requirements.lock
+
+clean:  ## Remove what setup and tests made.
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

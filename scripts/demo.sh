@@ -1,0 +1,18 @@
+#!/bin/sh
+# The demo: a clip with picture detail and sound, made here, goes through the whole stack on free ports and a data
+# directory of its own, which is removed at the end. With a terminal the stack stays up until Ctrl-C.
+set -eu
+cd "$(dirname "$0")/.."
+
+umask 022
+data=$(mktemp -d "${TMPDIR:-/tmp}/rushes-demo.XXXXXX")
+trap 'rm -rf "$data"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+printf 'Making a sample clip …\n'
+.venv/bin/python scripts/make_clip.py "$data/sample.mp4"
+
+if [ -t 1 ]; then keep=--keep-running; else keep=; fi
+# shellcheck disable=SC2086 # $keep is one word or none
+RUSHES_DATA_DIR="$data/stack" .venv/bin/rushes ingest "$data/sample.mp4" --title "Sample clip" --tag demo $keep
