@@ -15,7 +15,7 @@ ledger of our own, since not every store lists checksums. Errors are those of `r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -281,7 +281,7 @@ class S3:
         except NotFound:
             return
 
-    async def list_multipart_uploads(self, bucket: str, prefix: str = "") -> AsyncIterator[OpenUpload]:
+    async def list_multipart_uploads(self, bucket: str, prefix: str = "") -> AsyncGenerator[OpenUpload, None]:
         """Every open upload under a prefix, in no particular order (SeaweedFS keeps none)."""
         with translated("list_multipart_uploads"):
             pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
@@ -310,7 +310,7 @@ class S3:
 
     async def get_range(
         self, bucket: str, key: str, *, start: int = 0, length: int | None = None, if_match: str | None = None
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` on, `length` of them or up to the end, in chunks of at most 1 MiB.
 
         Whoever stops early closes the iterator (`contextlib.aclosing`), which closes the connection.
@@ -374,7 +374,7 @@ class S3:
                     "storage_delete_failed", "Storage did not delete everything.", count=len(failed), cause=cause
                 )
 
-    async def list_objects(self, bucket: str, prefix: str = "") -> AsyncIterator[ListedObject]:
+    async def list_objects(self, bucket: str, prefix: str = "") -> AsyncGenerator[ListedObject, None]:
         """Every object whose key begins with `prefix`, in the order of keys."""
         with translated("list_objects"):
             async for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
