@@ -84,7 +84,7 @@ def spawn(
     """Start a process that gets `death_signal` when this one dies, in a session of its own (Ctrl-C does not reach it).
 
     The kernel ties it to the *thread* that starts it, so that must be the main one (prctl(2), PR_SET_PDEATHSIG).
-    Standard error goes where `stdout` goes.
+    Standard error goes where `stdout` goes. Raises `Unavailable` when the system refuses to start it.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError(
@@ -92,15 +92,19 @@ def spawn(
         )
     identity = f"{account.uid}:{account.gid}" if account else "-"
     launcher = (sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid()), str(int(death_signal)), identity)
-    return subprocess.Popen(
-        (*launcher, *argv),
-        cwd=cwd,
-        env=dict(env),
-        stdin=stdin,
-        stdout=stdout,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    try:
+        return subprocess.Popen(
+            (*launcher, *argv),
+            cwd=cwd,
+            env=dict(env),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}"
+        raise Unavailable("cannot_start", f"{argv[0]} cannot be started in {cwd}: {what}.") from error
 
 
 def call(

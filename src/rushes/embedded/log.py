@@ -41,13 +41,16 @@ class Log:
         self._file = _append(file) if file else None
         self._form = form
         self._least = LEVELS.index(level)
-        self._secrets = tuple(secret for secret in secrets if secret)
+        self._secrets: tuple[str, ...] = ()
         self._clock = clock
         self._lock = threading.Lock()
+        self.hide(secrets)
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Hide these, too, from now on."""
-        self._secrets = tuple({*self._secrets, *(secret for secret in secrets if secret)})
+        known = {*self._secrets, *(secret for secret in secrets if secret)}
+        # The longest first, or a secret that holds another would be left over in part.
+        self._secrets = tuple(sorted(known, key=len, reverse=True))
 
     def write(self, level: str, name: str, text: str) -> None:
         if LEVELS.index(level) < self._least:

@@ -261,7 +261,9 @@ def _is_ready(address: str) -> bool:
 
 
 def _read_line(text: str) -> Line:
-    match = re.match(r"(\w+?)\d?:  ", text)
-    if "the database system is starting up" in text or "the database system is not yet accepting" in text:
-        return Line("debug", text)
-    return Line(_LEVELS.get(match[1], "info") if match else "info", text)
+    """PostgreSQL begins a line with its level; what it says to clients that come too early is of no interest."""
+    match = re.match(r"(LOG|DEBUG|WARNING|ERROR|FATAL|PANIC)\d?:  (.*)", text)
+    if not match:
+        return Line("info", text)
+    early = "is starting up" in text or "is not yet accepting connections" in text
+    return Line("debug" if early else _LEVELS.get(match[1], "info"), match[2])

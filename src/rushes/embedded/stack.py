@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
@@ -132,13 +133,12 @@ def _plan(
 ) -> tuple[list[list[Child]], Running]:
     """The stages to start, with everything that has to exist before, and what is running when they are."""
     secret = secrets.load(data_dir)
-    log.hide(secret.hidden())
     servers, reached = _servers(settings, data_dir, secret, workers, log)
     reached |= {"api_port": ports.api_port(settings.api_host, settings.api_port, fixed=api_port_fixed)}
     if settings.token_secret is None:
         reached["token_secret"] = SecretStr(secret.token_secret)
     settings = settings.model_copy(update=reached)
-    log.hide(value.get_secret_value() for value in reached.values() if isinstance(value, SecretStr))
+    log.hide([*secret.hidden(), *_secret_values(settings)])
     env = os.environ | environment(settings) | {"PYTHONUNBUFFERED": "1"}
     host = _near_address(settings.api_host)
     # In the data directory, because `python -m` would import a stray json.py from where the person happens to be.
@@ -183,6 +183,13 @@ def _check_space(data_dir: Path, log: Log) -> None:
         raise Unavailable("disk_full", f"Only {free} are free on the disk that holds {data_dir}: free some space.")
     if disk.free < disk.total / 100:
         log.write("warning", "rushes", f"less than 1 % of the disk is free ({free}): the store will refuse uploads")
+
+
+def _secret_values(settings: Settings) -> list[str]:
+    values = [value.get_secret_value() for _, value in settings if isinstance(value, SecretStr)]
+    # A database URL is told in part by the errors of its driver.
+    passwords = [password for value in values if "://" in value and (password := urlsplit(value).password)]
+    return [*values, *passwords, *map(unquote, passwords)]
 
 
 def _as_text(value: object) -> str:
