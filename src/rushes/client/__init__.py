@@ -5,8 +5,8 @@
         asset = client.wait(result.asset_id)
         print(asset.media, [rendition.url for rendition in asset.renditions])
 
-Imports nothing of the server. Memory does not grow with a file's size: about 3 MB for each of `concurrency + 1` threads,
-and 3 MB for the ledger of the largest upload. Every error raised on purpose is a `rushes.errors.Problem`.
+Imports nothing of the server. Memory does not grow with a file's size: at most 6 MB for each of `limits.parallel + 1`
+threads, and 3 MB for the ledger of the largest upload. Every error raised on purpose is a `rushes.errors.Problem`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from uuid import UUID, uuid4
 from rushes import __version__
 from rushes.checksum import encode
 from rushes.client.api import Assets, Jobs, Titles, Uploads, health
-from rushes.client.calls import Caller
+from rushes.client.calls import Caller, Patience
 from rushes.client.http import CurlTransport, Stopped, Transport
 from rushes.client.progress import OnProgress, Progress
 from rushes.client.session import Limits, Session
@@ -66,7 +66,7 @@ class Client:
     def __init__(
         self, url: str, token: str, *, transport: Transport | None = None, cancel: threading.Event | None = None
     ) -> None:
-        """`cancel`, once set, stops whatever this client is doing with `Stopped`. Raises `Misconfigured` (url_invalid)."""
+        """`cancel`, once set, stops what this client is doing with `Stopped`. Raises `Misconfigured` (url_invalid)."""
         self._transport = transport or CurlTransport(user_agent=f"rushes/{__version__}")
         self._cancel = cancel or threading.Event()
         self._caller = Caller(self._transport, url, token, cancel=self._cancel)
@@ -86,9 +86,9 @@ class Client:
     def close(self) -> None:
         self._transport.close()
 
-    def health(self) -> Health:
-        """Whether an API answers at all; needs no token."""
-        return health(self._caller)
+    def check(self) -> Health:
+        """Whether a rushes API answers at this address; needs no token. Gives up after two tries."""
+        return health(self._caller.but(patience=Patience(tries=2)))
 
     def upload(
         self,
@@ -107,8 +107,8 @@ class Client:
     ) -> UploadResult:
         """Upload a file and return when it is ingested: every byte verified in storage. Processing goes on by itself.
 
-        Without `title` or `title_id` the server makes a title of the file's name. `on_begin` learns the upload's id before
-        the first byte moves; `on_progress` is called about five times a second, in the thread that called `upload`.
+        Without `title` or `title_id` the server makes a title of the file's name. `on_begin` learns the upload's id
+        before the first byte moves; `on_progress` is called five times a second, in the thread that called `upload`.
 
         Raises `Invalid` (file_* for what is wrong with the file), `Conflict` (file_changed), `OverQuota`, `Rejected`,
         `Unauthenticated`, `Unavailable` when the line or the server stayed away for longer than `limits.patience`, and

@@ -1,7 +1,7 @@
 """One JSON call of the API: token, retries, and problem+json turned into the error tree.
 
-A call that may be repeated (GET, PUT, PATCH, DELETE, and those POSTs that the API promises to be idempotent) is tried again
-after network errors, 429, 502, 503 and 504, with full-jitter backoff or after what `Retry-After` asks; all others are sent
+A call that may be repeated (GET, PUT, PATCH, DELETE, and those POSTs that the API promises to be idempotent) is tried
+again after network errors, 429 and 5xx, with full-jitter backoff on top of what `Retry-After` asks; all others are sent
 once. Answers are checked against the messages in `rushes.wire`.
 """
 

@@ -1,8 +1,8 @@
 """HTTP for the client: one small interface, and libcurl behind it.
 
-A `Transport` sends one request and returns the whole reply. It never retries and follows no redirect: what to do next is
-decided by its callers, `calls` for the API and `session` for parts. Bodies are pulled in blocks, so a part of any length
-costs one libcurl buffer (2 MiB) and one block of the body's own.
+A `Transport` sends one request and returns the whole reply. It never retries and follows no redirect: what to do next
+is decided by its callers, `calls` for the API and `session` for parts. Bodies are pulled in blocks, so a part of any
+length costs one libcurl buffer (2 MiB) and one block of the body's own.
 
 There is no limit on a request's total time, because a big part on a slow line is not an error. What ends a request is
 silence: no byte in either direction for `stall_seconds`, or for `reply_seconds` once the whole body is sent.
@@ -67,7 +67,7 @@ class Transport(Protocol):
     """Safe to use from many threads at once."""
 
     def send(self, request: Request, cancel: threading.Event | None = None) -> Reply:
-        """Raises `Unavailable` (network_*), `Misconfigured` (address or TLS), or `Stopped` soon after `cancel` is set."""
+        """Raises `Unavailable` (network_*), `Misconfigured` (address, TLS), or `Stopped` soon after `cancel` is set."""
 
     def close(self) -> None: ...
 
@@ -176,6 +176,13 @@ class _Flight:
             curl.setopt(pycurl.READFUNCTION, self._on_read)
             curl.setopt(pycurl.SEEKFUNCTION, self._on_seek)
 
+    @property
+    def _stream(self) -> Body:
+        body = self._request.body
+        assert body is not None
+        assert not isinstance(body, bytes)
+        return body
+
     def run(self, curl: Any) -> Reply:
         try:
             curl.perform()
@@ -228,18 +235,14 @@ class _Flight:
         return len(chunk)
 
     def _on_read(self, most: int) -> bytes | memoryview | int:
-        body = self._request.body
-        assert body is not None and not isinstance(body, bytes)
         try:
-            return body.read(most)
+            return self._stream.read(most)
         except BaseException as error:  # noqa: BLE001 - libcurl must not see it; `run` raises it again
             self._error = error
             return int(pycurl.READFUNC_ABORT)
 
     def _on_seek(self, offset: int, _origin: int) -> int:
-        body = self._request.body
-        assert body is not None and not isinstance(body, bytes)
-        body.seek(offset)
+        self._stream.seek(offset)
         return int(pycurl.SEEKFUNC_OK)
 
 

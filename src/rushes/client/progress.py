@@ -1,4 +1,4 @@
-"""How an upload goes, for people: bytes, rate, time left. Rates come from a sliding window, so that they follow the line."""
+"""How an upload goes, for people: bytes, rate, time left. The rate is that of the last seconds: it follows the line."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
 """One upload as a state machine: what to do next, and what each outcome means. No I/O; time is a parameter.
 
-    unread ── Read ──▸ summed ── Ask ──▸ granted ── Put ──▸ done ── Ask or Report ──▸ told   … all done: Complete, then Look
+    unread ── Read ──▸ summed ── Ask ──▸ granted ── Put ──▸ done ── Ask ──▸ told     … all done: Complete, then Look
        ▴                  ▴                 ▴          │
        └── other bytes ───┴── 403, expired ─┴─ pause ──┘
 
 A driver asks `next` for an action, carries it out, and reports what came of it; any number of actions may be under way,
 so any number of threads may share one session behind a lock. The checksum of a part is known before its grant is asked
 for, grants are asked for shortly before they are used, and parts done are reported with the next question. At most
-`2 × parallel` parts wait between reading and sending, so what is held does not grow with the file; the ledger of a
+`2 * parallel` parts wait between reading and sending, so what is held does not grow with the file; the ledger of a
 9,999-part upload is about 3 MB.
 
 Times are seconds of any steady clock; part numbers start at 1.
@@ -385,7 +385,7 @@ class Session:
         return tired or trouble.refusals > self.limits.refusals
 
     def _backoff(self, tries: int, asked: float = 0.0) -> float:
-        """Full jitter (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter), on top of what was asked for."""
+        """Full jitter (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter), after what was asked for."""
         most: float = min(self.limits.backoff_most, self.limits.backoff * 2.0 ** min(tries, 16))
         return asked + most * self._chance()
 
@@ -393,7 +393,7 @@ class Session:
 def _file_changed(number: int) -> Conflict:
     return Conflict(
         "file_changed",
-        f"Part {number} of the file holds other bytes than before: the file was changed meanwhile, so the upload was not "
-        "completed. Upload it again when nothing writes to it any more.",
+        f"Part {number} of the file holds other bytes than before: the file was changed meanwhile, so the upload was "
+        "not completed. Upload it again when nothing writes to it any more.",
         part=number,
     )

@@ -16,7 +16,7 @@ from rushes.checksum import crc64nvme
 from rushes.client.http import Stopped
 from rushes.errors import Conflict, Invalid
 
-BLOCK = 256 * 1024  # bytes; half of a core's second-level cache: the copy into libcurl's buffer finds it there
+BLOCK = 1 << 20  # bytes; measured: 256 KiB cost a third more CPU-s/GiB, 2 MiB nothing less
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class LocalFile:
         if _identity(os.fstat(self._fd)) != self.identity:
             raise self._changed()
         try:
-            by_name = os.stat(self.path)
+            by_name = self.path.stat()
         except OSError:
             return  # renamed or removed meanwhile: the open file is still the one that was asked for
         if _identity(by_name) != self.identity:

@@ -1,8 +1,8 @@
 """The transfer: threads that carry out what a `Session` decides, for one file.
 
-There is one thread more than parts may be sent at once, so that the next part is read and granted while the line is full.
-Each thread needs one libcurl buffer (2 MiB), two blocks for reading and the sockets' buffers; whatever the file's size,
-that is about 3 MB a thread. The thread that calls `run` only watches: it reports progress and listens for `cancel`.
+There is one thread more than parts may be sent at once, so that the next part is read and granted while the line
+is full. Each thread needs one libcurl buffer (2 MiB) and a block or two of the file (1 MiB): at most 6 MB a thread,
+whatever the file's size. The thread that calls `run` only watches: it reports progress and listens for `cancel`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the outcome of a PUT means for its part. Pure: statuses and codes in, one `Verdict` out.
 
-Codes are S3's (docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html), from the XML of a store, or `rushes`' own from
-the problem+json of a relay. A status decides where no code is known.
+Codes are S3's (docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html), from the XML of a store, or `rushes`' own
+from the problem+json of a relay. A status decides where no code is known.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _REREAD = frozenset({"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"
 _TRANSIENT = frozenset({"RequestTimeout", "RequestTimeTooSkewed", "IncompleteBody", "OperationAborted", "SlowDown"})
 _GONE = frozenset({"NoSuchUpload"})
 _FULL = re.compile(
-    r"no space left|no free volumes|not enough space|disk is full|StorageFull|Insufficient ?Storage", re.I
+    r"no space left|no free volumes|not enough space|disk is full|StorageFull|Insufficient ?Storage", re.IGNORECASE
 )
 
 

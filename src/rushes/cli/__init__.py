@@ -1,0 +1,65 @@
+"""The command line: `rushes`, and `python -m rushes`. One file a command; `exits` has the exit codes.
+
+Server code is imported inside the functions that need it, so that the client alone installs and starts without it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from rushes import __version__
+from rushes.cli import checksum, exits, ingest, roles, token, up, uploads
+
+HELP = """
+Media ingest straight into object storage: planned, signed, verified, processed.
+
+\b
+Examples:
+  rushes ingest scene-12.mov --title "Scene 12"     upload a file, see it published
+  rushes up                                         run the server on this machine
+  rushes checksum scene-12.mov --parts 8            checksums for an upload by hand
+  rushes ls                                         what was uploaded
+"""
+EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in exits.CODES) + "."
+
+
+def _app() -> typer.Typer:
+    app = typer.Typer(
+        help=HELP,
+        epilog=EPILOG,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+    for function in (
+        ingest.ingest,
+        checksum.checksum,
+        uploads.ls,
+        uploads.status,
+        uploads.abort,
+        up.up,
+        token.token,
+        roles.api,
+        roles.worker,
+        roles.migrate,
+        version,
+    ):
+        app.command()(function)
+    return app
+
+
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code. Never shows a traceback unless RUSHES_DEBUG is set."""
+    try:
+        _app()((sys.argv[1:] if arguments is None else list(arguments)) or ["--help"], prog_name="rushes")
+    except Exception as error:  # noqa: BLE001 - the last place: everything becomes a sentence and a code
+        sys.exit(exits.report(error))

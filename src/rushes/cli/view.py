@@ -1,0 +1,121 @@
+"""What is happening, live: bars on a terminal, a line now and then anywhere else. One `View` a file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bars
+from rich.text import Text
+
+from rushes.cli import words
+from rushes.cli.exits import printable
+from rushes.client import Progress
+from rushes.wire import JobView, StatusView
+
+LINE_EVERY = 5.0  # seconds between two lines about the same thing
+
+
+class View(Protocol):
+    def say(self, text: str) -> None: ...
+
+    def uploading(self, progress: Progress) -> None: ...
+
+    def processing(self, status: StatusView, stages: Sequence[JobView]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def open_view(console: Console, name: str) -> View:
+    return BarView(console, name) if console.is_terminal else LineView(console, name)
+
+
+class LineView:
+    """Lines, at most one in five seconds, and always one for what is new."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console = console
+        self._name = printable(name)
+        self._said = ""
+        self._said_at = 0.0
+
+    def say(self, text: str) -> None:
+        self._console.print(Text(f"{self._name}: {printable(text)}"), soft_wrap=True)
+
+    def uploading(self, progress: Progress) -> None:
+        kind = progress.trouble or ("finalizing" if progress.finalizing else "uploading")
+        self._now_and_then(kind, upload_words(progress))
+
+    def processing(self, status: StatusView, stages: Sequence[JobView]) -> None:
+        self._now_and_then(f"{status.status} {running(stages)}", process_words(status, stages))
+
+    def close(self) -> None:
+        """Lines need no end."""
+
+    def _now_and_then(self, kind: str, text: str) -> None:
+        now = time.monotonic()
+        if kind != self._said or now - self._said_at >= LINE_EVERY:
+            self._said, self._said_at = kind, now
+            self.say(text)
+
+
+class BarView:
+    """One bar that is first the upload's, then the processing's."""
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console = console
+        self._bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[words]}", markup=False),
+            console=console,
+            transient=True,
+            refresh_per_second=5,
+        )
+        self._name = printable(name)
+        self._task = self._bars.add_task(self._name, total=1.0, words="")
+        self._bars.start()
+
+    def say(self, text: str) -> None:
+        self._console.print(Text(printable(text)), soft_wrap=True)
+
+    def uploading(self, progress: Progress) -> None:
+        done = (progress.held + progress.moving) / progress.size
+        self._bars.update(self._task, completed=min(1.0, done), words=upload_words(progress))
+
+    def processing(self, status: StatusView, stages: Sequence[JobView]) -> None:
+        done = status.current_job.progress if status.current_job else 0.0
+        self._bars.update(self._task, completed=done, words=process_words(status, stages))
+
+    def close(self) -> None:
+        self._bars.stop()
+
+
+def upload_words(progress: Progress) -> str:
+    """12.3 MB of 1.2 GB, 45 MB/s, 0:26 left"""
+    if progress.trouble is not None:
+        return f"waiting: {printable(progress.trouble)} Trying again."
+    if progress.finalizing:
+        return "all parts are in storage; the server is putting them together"
+    words_ = [f"{words.size(progress.held + progress.moving)} of {words.size(progress.size)}"]
+    if progress.rate > 0:
+        words_.append(f"{words.size(progress.rate)}/s")
+    if progress.seconds_left is not None:
+        words_.append(f"{words.duration(progress.seconds_left)} left")
+    return ", ".join(words_)
+
+
+def process_words(status: StatusView, stages: Sequence[JobView]) -> str:
+    """processing 43 %: proxies 51 %, waveform 80 %"""
+    if status.status == "ingested":
+        return "verified and stored; waiting for a worker"
+    percent = f" {status.current_job.progress:.0%}" if status.current_job else ""
+    stage = running(stages) and ", ".join(f"{job.type} {job.progress:.0%}" for job in stages if job.status == "running")
+    return f"{status.status}{percent}{f': {stage}' if stage else ''}"
+
+
+def running(stages: Sequence[JobView]) -> str:
+    return ", ".join(job.type for job in stages if job.status == "running")
