@@ -1,13 +1,13 @@
 """Turns a source (bytes readable by range) into files in a job's directory: paths and streams in, files out.
 
-    source.py     what can be read: a size and byte ranges
-    limits.py     what one job may use
-    sandbox.py    the worker's half of the sandbox: what this machine offers, start, feed, watch, kill
-    feed.py       serves a source to the child: HTTP ranges on its listening socket, or requests on a socketpair
-    jail/         the child's half: namespaces, Landlock, seccomp, rlimits, then the tool (standard library only)
-    inside/       what runs in the child and touches users' bytes: the only code that imports av and PIL
-    info.py       what identify found; identify.py asks for it
-    ladder.py     which proxies a source gets and the ffmpeg arguments that make them: pure
-    video.py, stills.py, audio.py    proxies; poster and sprite sheet; peaks and waveform
-    outputs.py, verify.py            what came out, and whether it is whole: pure
+source.py     what can be read: a size and byte ranges
+limits.py     what one job may use
+sandbox.py    the worker's half of the sandbox: what this machine offers, start, feed, watch, kill
+feed.py       serves a source to the child: HTTP ranges on its listening socket, or requests on a socketpair
+jail/         the child's half: namespaces, Landlock, seccomp, rlimits, then the tool (standard library only)
+inside/       what runs in the child and touches users' bytes: the only code that imports av and PIL
+info.py       what identify found; identify.py asks for it
+ladder.py     which proxies a source gets and the ffmpeg arguments that make them: pure
+video.py, stills.py, audio.py    proxies; poster and sprite sheet; peaks and waveform
+outputs.py, verify.py            what came out, and whether it is whole: pure
 """

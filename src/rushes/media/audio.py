@@ -19,7 +19,13 @@ _WIDTH, _HEIGHT = 1800, 280  # pixels
 
 
 async def make_waveform(
-    source: Source, info: MediaInfo, job_dir: Path, sandbox: Sandbox, on_progress: OnProgress = ignore_progress, *, limits: Limits | None = None
+    source: Source,
+    info: MediaInfo,
+    job_dir: Path,
+    sandbox: Sandbox,
+    on_progress: OnProgress = ignore_progress,
+    *,
+    limits: Limits | None = None,
 ) -> list[Output]:
     """waveform.json (audiowaveform's JSON, version 2) and waveform.png; [] without sound.
 
@@ -39,12 +45,16 @@ async def make_waveform(
         "width": _WIDTH,
         "height": _HEIGHT,
     }
-    found = (await run_task(sandbox, "waveform", arguments, source, job_dir, limits.scaled(info.seconds), on_progress)).result
+    found = (
+        await run_task(sandbox, "waveform", arguments, source, job_dir, limits.scaled(info.seconds), on_progress)
+    ).result
     seconds = float(found.get("seconds", 0))
     check_seconds(sound.duration or (info.duration if info.kind == "audio" else None), seconds, "sound")
     on_progress(1.0, "the waveform is drawn")
     length, scale = number(found, "length"), number(found, "samples_per_pixel")
     return [
-        collect(job_dir, WAVEFORM, "waveform", "application/json", duration=seconds, length=length, samples_per_pixel=scale),
+        collect(
+            job_dir, WAVEFORM, "waveform", "application/json", duration=seconds, length=length, samples_per_pixel=scale
+        ),
         collect(job_dir, WAVEFORM_IMAGE, "waveform_image", "image/png", width=_WIDTH, height=_HEIGHT, duration=seconds),
     ]

@@ -1,7 +1,7 @@
 """Serves a source to a sandboxed tool: over HTTP on the tool's own loopback, or over an inherited socketpair.
 
-Both keep one promise: a source that fails, or gives fewer or more bytes than asked, is never passed off as a short file.
-`failure` then holds the reason, and the caller discards what the tool made of it.
+Both keep one promise: a source that fails, or gives fewer or more bytes than asked, is never passed off as a short
+file. `failure` then holds the reason, and the caller discards what the tool made of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from rushes.media.source import Source
 
 _HEAD_LIMIT = 16 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
-_REASONS = {200: "OK", 206: "Partial Content", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 416: "Range Not Satisfiable"}
+_REASONS = {
+    200: "OK",
+    206: "Partial Content",
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    416: "Range Not Satisfiable",
+}
 
 
 class Feed(Protocol):
@@ -140,7 +147,10 @@ class HttpFeed(_Tasks):
     async def _respond(self, writer: asyncio.StreamWriter, head: str) -> bool:
         """Answer one request. False when the connection is to be closed."""
         method, _, rest = head.partition(" ")
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head.split("\r\n")[1:])}
+        headers = {
+            name.strip().lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in head.split("\r\n")[1:])
+        }
         if rest.split(" ", 1)[0] != "/source":
             return await _send(writer, _head(404))
         if method not in {"GET", "HEAD"}:

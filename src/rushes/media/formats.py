@@ -1,7 +1,7 @@
 """Which containers may be opened, by FFmpeg's demuxer names. Data.
 
-Left out on purpose: everything that names other files or addresses (hls, dash, concat, sdp, rtsp, image2), generators (lavfi),
-and formats of text and subtitles, which would make a picture of any text file.
+Left out on purpose: everything that names other files or addresses (hls, dash, concat, sdp, rtsp, image2), generators
+(lavfi), and formats of text and subtitles, which would make a picture of any text file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ PICTURES = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000")
 
 
 def forced(format_name: str) -> str:
-    """The one demuxer to force for what identify found, e.g. "mov" for "mov,mp4,m4a,3gp,3g2,mj2". ValueError if it may not be opened.
+    """The one demuxer to force for what identify found, e.g. "mov" for "mov,mp4,m4a,3gp,3g2,mj2". ValueError if it
+    may not be opened.
 
     Checked although identify only opens what is listed: identify ran among users' bytes.
     """

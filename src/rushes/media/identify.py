@@ -14,8 +14,8 @@ from rushes.media.source import Source
 async def identify(source: Source, job_dir: Path, sandbox: Sandbox, limits: Limits | None = None) -> MediaInfo:
     """What `source` holds. Reads a few megabytes of it and decodes the first frames.
 
-    Raises Rejected (empty, not_media, undecodable, truncated, unsupported, too_many_pixels, too_many_streams, too_long, a
-    limit) and Unavailable, as `sandbox.run_task` does.
+    Raises Rejected (empty, not_media, undecodable, truncated, unsupported, too_many_pixels, too_many_streams,
+    too_long, a limit) and Unavailable, as `sandbox.run_task` does.
     """
     limits = limits or Limits()
     if source.size == 0:
@@ -25,4 +25,6 @@ async def identify(source: Source, job_dir: Path, sandbox: Sandbox, limits: Limi
     try:
         return MediaInfo.from_json(ended.result)
     except ValueError as error:
-        raise Unavailable("tool_crashed", "A media tool said something that makes no sense.", log=str(error)[:1000]) from error
+        raise Unavailable(
+            "tool_crashed", "A media tool said something that makes no sense.", log=str(error)[:1000]
+        ) from error

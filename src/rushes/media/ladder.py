@@ -1,7 +1,7 @@
 """The ladder: which proxies a source gets, and the ffmpeg arguments that make them. Pure; the rungs are data.
 
-One decode feeds all rungs, each scaled from the one above (1080 → 720 → 360, bicubic): 60 CPU seconds for 30 s of 1080p against
-103 with one process a rendition, at the same VMAF.
+One decode feeds all rungs, each scaled from the one above (1080 → 720 → 360, bicubic): 60 CPU seconds for 30 s of
+1080p against 103 with one process a rendition, at the same VMAF.
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ class Target:
 
 
 def targets_for(width: int, height: int, ladder: Sequence[Rung] = LADDER) -> list[Target]:
-    """Largest first: the rungs not above the source's shorter side, or the lowest one at the source's own size. Sides are even."""
+    """Largest first: the rungs not above the source's shorter side, or the lowest one at the source's own size.
+
+    Sides are even.
+    """
     shorter = min(width, height)
     rungs = [rung for rung in sorted(ladder, key=lambda rung: -rung.side) if rung.side <= shorter]
     if not rungs:
@@ -75,19 +78,47 @@ def filter_graph(video: VideoInfo, targets: Sequence[Target]) -> str:
 
 
 # From absolute light to SDR; npl is the white that SDR's white stands for.
-_TONE_MAP = ",zscale=transfer=linear:npl=203,format=gbrpf32le,zscale=primaries=bt709,tonemap=mobius:desat=0,zscale=transfer=bt709:matrix=bt709:range=tv"
+_TONE_MAP = (
+    ",zscale=transfer=linear:npl=203,format=gbrpf32le,zscale=primaries=bt709"
+    ",tonemap=mobius:desat=0,zscale=transfer=bt709:matrix=bt709:range=tv"
+)
 
 
-def proxy_arguments(info: MediaInfo, targets: Sequence[Target], url: str, *, max_pixels: int, max_streams: int, threads: int = 0) -> list[str]:
-    """ffmpeg's arguments, without its name, that make all targets of `info` in the current directory. ValueError without a moving picture."""
+def proxy_arguments(
+    info: MediaInfo, targets: Sequence[Target], url: str, *, max_pixels: int, max_streams: int, threads: int = 0
+) -> list[str]:
+    """ffmpeg's arguments, without its name, that make all targets of `info` in the current directory.
+
+    ValueError without a moving picture.
+    """
     if info.video is None:
         raise ValueError("only a moving picture has proxies")
     demuxer = forced(info.format)
-    arguments = ["-nostdin", "-hide_banner", "-y", "-loglevel", "level+warning", "-nostats", "-progress", "pipe:1", "-stats_period", "0.5"]
+    arguments = [
+        "-nostdin",
+        "-hide_banner",
+        "-y",
+        "-loglevel",
+        "level+warning",
+        "-nostats",
+        "-progress",
+        "pipe:1",
+        "-stats_period",
+        "0.5",
+    ]
     if threads:
         arguments += ["-filter_complex_threads", str(threads), "-threads", str(threads)]
     arguments += ["-protocol_whitelist", "http,tcp", "-format_whitelist", demuxer, "-f", demuxer]
-    arguments += ["-max_pixels", str(max_pixels), "-max_streams", str(max_streams), "-multiple_requests", "1", "-i", url]
+    arguments += [
+        "-max_pixels",
+        str(max_pixels),
+        "-max_streams",
+        str(max_streams),
+        "-multiple_requests",
+        "1",
+        "-i",
+        url,
+    ]
     arguments += ["-filter_complex", filter_graph(info.video, targets)]
     for number, target in enumerate(targets):
         arguments += _output(info, info.video, number, target, threads)
@@ -100,9 +131,29 @@ def _output(info: MediaInfo, video: VideoInfo, number: int, target: Target, thre
         arguments += [f"-{option}:v", value]
     if info.audio and info.audio[0].channels:
         sound = info.audio[0]
-        arguments += ["-map", f"0:{sound.index}", "-af", "aresample=async=1:first_pts=0", "-c:a", "aac", "-b:a", f"{target.rung.audio_kbits}k"]
+        arguments += [
+            "-map",
+            f"0:{sound.index}",
+            "-af",
+            "aresample=async=1:first_pts=0",
+            "-c:a",
+            "aac",
+            "-b:a",
+            f"{target.rung.audio_kbits}k",
+        ]
         arguments += ["-ac", str(min(2, sound.channels)), "-ar", str(audio_rate(sound.sample_rate))]
-    return [*arguments, "-map_metadata", "-1", "-map_chapters", "-1", "-movflags", "+faststart", "-f", "mp4", target.file]
+    return [
+        *arguments,
+        "-map_metadata",
+        "-1",
+        "-map_chapters",
+        "-1",
+        "-movflags",
+        "+faststart",
+        "-f",
+        "mp4",
+        target.file,
+    ]
 
 
 def encoder_options(video: VideoInfo, rung: Rung, threads: int) -> dict[str, str]:

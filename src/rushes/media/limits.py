@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one job, and of every tool it starts. Long media may use more time and space: the `_per_second` fields, per second of media."""
+    """Bounds of one job, and of every tool it starts.
 
-    max_pixels: int = 134_217_728  # of one frame or picture; 16,384 × 8,192
+    Long media may use more time and space: the `_per_second` fields, per second of media.
+    """
+
+    max_pixels: int = 134_217_728  # of one frame or picture; 16,384 by 8,192
     max_streams: int = 128
     max_seconds: float = 172_800.0  # of media
     memory: int = 4 * 1024**3  # bytes of address space

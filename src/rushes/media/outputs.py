@@ -24,7 +24,15 @@ class Output:
 
 
 def collect(
-    job_dir: Path, name: str, kind: str, content_type: str, *, width: int | None = None, height: int | None = None, duration: float | None = None, **extra: Any
+    job_dir: Path,
+    name: str,
+    kind: str,
+    content_type: str,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    duration: float | None = None,
+    **extra: Any,
 ) -> Output:
     """An output as it lies in the job's directory.
 

@@ -1,14 +1,16 @@
 """The worker's half of the sandbox: what this machine offers, and running one tool or task inside.
 
-Two modes. `namespaces`: an own network, process table and root directory of bind mounts; ffmpeg reads its source over HTTP on its
-own loopback, whose listening socket is passed out to the worker. `inherited`, where namespaces are denied: only tasks of
-`inside` run, reading over an inherited socketpair, with Landlock for the files and seccomp without socket() for the network.
-Landlock and seccomp are laid over the first mode too where the kernel has them. There is no third mode.
+Two modes. `namespaces`: an own network, process table and root directory of bind mounts; ffmpeg reads its source over
+HTTP on its own loopback, whose listening socket is passed out to the worker. `inherited`, where namespaces are
+denied: only tasks of `inside` run, reading over an inherited socketpair, with Landlock for the files and seccomp
+without socket() for the network. Landlock and seccomp are laid over the first mode too where the kernel has them.
+There is no third mode.
 
-No tool runs as uid 0. A root worker uses root's rights to build the namespaces and the child then becomes nobody. The bind mounts show
-Python and ffmpeg at their own paths even below a directory that nobody may not enter (root's home); in the inherited mode
-tasks import their libraries before they become nobody. (Keeping uid 0 without capabilities inside a user namespace would read
-such paths too, but the kernel still lets that uid write sysctls and signal root's processes: worse than a few mounts.)
+No tool runs as uid 0. A root worker uses root's rights to build the namespaces and the child then becomes nobody. The
+bind mounts show Python and ffmpeg at their own paths even below a directory that nobody may not enter (root's home);
+in the inherited mode tasks import their libraries before they become nobody. (Keeping uid 0 without capabilities
+inside a user namespace would read such paths too, but the kernel still lets that uid write sysctls and signal root's
+processes: worse than a few mounts.)
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import socket
 import sys
 import sysconfig
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -99,25 +101,35 @@ async def detect(mode: Mode | None = None) -> Sandbox:
     denied: list[str] = []
     candidates: tuple[Mode, ...] = (mode,) if mode else ("namespaces", "inherited")
     for candidate in candidates:
-        sandbox = Sandbox(candidate, user_namespace=not drop and candidate == "namespaces", drop=drop, landlock_abi=0, seccomp=False, denied="; ".join(denied))
+        sandbox = Sandbox(
+            candidate,
+            user_namespace=not drop and candidate == "namespaces",
+            drop=drop,
+            landlock_abi=0,
+            seccomp=False,
+            denied="; ".join(denied),
+        )
         try:
             found = await _probe(sandbox)
         except Problem as problem:
             denied.append(f"{candidate}: {problem.details.get('reason', problem.message)}")
             continue
         if candidate == "inherited" and not (found.landlock_abi and found.seccomp):
-            denied.append(f"inherited: needs Landlock (found ABI {found.landlock_abi}) and seccomp ({'found' if found.seccomp else 'not found'})")
+            denied.append(f"inherited: needs Landlock (ABI {found.landlock_abi}) and seccomp ({found.seccomp})")
             continue
         return found
     raise Misconfigured(
         "no_sandbox",
-        "Media tools cannot be confined on this machine, so none is run. Allow unprivileged user namespaces, or a kernel with Landlock and seccomp. " + "; ".join(denied),
+        "Media tools cannot be confined on this machine, so none is run. "
+        "Allow unprivileged user namespaces, or use a kernel with Landlock and seccomp. " + "; ".join(denied),
         tried=denied,
     )
 
 
 async def _probe(sandbox: Sandbox) -> Sandbox:
-    """Ask a child of this mode for Landlock and seccomp, then run ffmpeg, or a task with PyAV, under all that it found."""
+    """Ask a child of this mode for Landlock and seccomp, then run ffmpeg, or a task with PyAV, under all that it
+    found.
+    """
     with tempfile.TemporaryDirectory(prefix="rushes-probe-") as name:
         job_dir = Path(name)
         offered = (await run_task(sandbox, "offer", {}, None, job_dir, Limits())).result
@@ -126,7 +138,9 @@ async def _probe(sandbox: Sandbox) -> Sandbox:
         if full.tools:
             nothing = job_dir / "nothing"
             nothing.touch()
-            await run_tool(full, [ffmpeg(), "-hide_banner", "-version"], FileSource(nothing), job_dir, Limits(), _ignore)
+            await run_tool(
+                full, [ffmpeg(), "-hide_banner", "-version"], FileSource(nothing), job_dir, Limits(), _ignore
+            )
         return full
 
 
@@ -150,7 +164,9 @@ def _mapped(uid: int) -> bool:
     return any(int(first) <= uid < int(first) + int(count) for first, _, count in ranges)
 
 
-async def run_tool(sandbox: Sandbox, argv: list[str], source: Source, job_dir: Path, limits: Limits, on_line: Callable[[str], None]) -> Ended:
+async def run_tool(
+    sandbox: Sandbox, argv: list[str], source: Source, job_dir: Path, limits: Limits, on_line: Callable[[str], None]
+) -> Ended:
     """Run a program in `job_dir`, its source at `SOURCE_URL`; `on_line` gets each line of its stdout.
 
     Raises Rejected for a non-zero exit or a limit that struck, Unavailable when it crashed or the source failed; on
@@ -166,17 +182,29 @@ async def run_tool(sandbox: Sandbox, argv: list[str], source: Source, job_dir: P
 
 
 async def run_task(
-    sandbox: Sandbox, task: str, arguments: dict[str, Any], source: Source | None, job_dir: Path, limits: Limits, on_progress: Callable[[float, str], None] | None = None
+    sandbox: Sandbox,
+    task: str,
+    arguments: dict[str, Any],
+    source: Source | None,
+    job_dir: Path,
+    limits: Limits,
+    on_progress: Callable[[float, str], None] | None = None,
+    *,
+    paths: Sequence[Path] = (),
 ) -> Ended:
-    """Run `rushes.media.inside.<task>` in `job_dir`, reading its source over a socketpair; its result is `Ended.result`.
+    """Run `rushes.media.inside.<task>`, or another module by its dotted name, in `job_dir`; its result is
+    `Ended.result`.
 
-    Raises as `run_tool` does, and Rejected as the task itself refuses.
+    The task reads its source over a socketpair. `paths` are where to look for modules of other packages. Raises as
+    `run_tool` does, and Rejected as the task itself refuses.
     """
     ours, theirs = socket.socketpair()
     arguments = arguments | {"size": source.size if source is not None else 0}
     with theirs:
-        work = {"task": task, "arguments": arguments, "feed": theirs.fileno(), "paths": _import_paths()}
-        order = _order(sandbox, job_dir, limits, _import_paths(), work, listen=False)
+        found = [*_import_paths(), *map(str, paths)]
+        module = task if "." in task else f"rushes.media.inside.{task}"
+        work = {"task": module, "arguments": arguments, "feed": theirs.fileno(), "paths": found}
+        order = _order(sandbox, job_dir, limits, found, work, listen=False)
         messages = _Messages(on_progress)
         try:
             async with _started(order, [theirs.fileno()]) as child:
@@ -190,7 +218,9 @@ async def run_task(
 
 
 class _Messages:
-    """What a task says on its stdout, one JSON object a line: progress, a result or a refusal. Said by a process that may be hostile."""
+    """What a task says on its stdout, one JSON object a line: progress, a result or a refusal. Said by a process that
+    may be hostile.
+    """
 
     def __init__(self, on_progress: Callable[[float, str], None] | None) -> None:
         self._on_progress = on_progress
@@ -202,7 +232,9 @@ class _Messages:
         except ValueError:
             message = None
         if not isinstance(message, dict):
-            raise Unavailable("tool_crashed", "A media tool sent a message that is not one.", log=escape(line.encode()[:200]))
+            raise Unavailable(
+                "tool_crashed", "A media tool sent a message that is not one.", log=escape(line.encode()[:200])
+            )
         match message.get("progress"):
             case [int() | float() as fraction, str() as text]:
                 if self._on_progress is not None:
@@ -219,7 +251,9 @@ class _Messages:
         raise Unavailable("tool_crashed", "A media tool ended without a result.")
 
 
-def _order(sandbox: Sandbox, job_dir: Path, limits: Limits, needed: list[str], work: dict[str, Any], *, listen: bool) -> dict[str, Any]:
+def _order(
+    sandbox: Sandbox, job_dir: Path, limits: Limits, needed: list[str], work: dict[str, Any], *, listen: bool
+) -> dict[str, Any]:
     if sandbox.drop:
         os.chown(job_dir, _NOBODY, _NOBODY)
     return {
@@ -232,23 +266,33 @@ def _order(sandbox: Sandbox, job_dir: Path, limits: Limits, needed: list[str], w
         "job_dir": str(job_dir.resolve()),
         "readable": _readable(needed),
         "listen": listen,
-        "limits": {"memory": limits.memory, "cpu_seconds": max(1, round(limits.cpu_seconds)), "output_bytes": limits.output_bytes},
+        "limits": {
+            "memory": limits.memory,
+            "cpu_seconds": max(1, round(limits.cpu_seconds)),
+            "output_bytes": limits.output_bytes,
+        },
         "environment": _environment(),
         "work": work,
     }
 
 
 def _readable(needed: list[str]) -> list[str]:
-    """System libraries, Python's own library and what this run needs; each at the path it is known by and at its real one."""
+    """System libraries, Python's own library and what this run needs; each at the path it is known by and at its real
+    one.
+    """
     base = Path(sys.base_prefix)
     paths = ["/usr", "/lib", "/lib64", "/etc/ld.so.cache", str(base / "lib"), sysconfig.get_path("stdlib"), *needed]
     real = [str(Path(path).resolve()) for path in paths]
     return sorted({*paths, *real})
 
 
+def _package_root() -> str:
+    return str(Path(__file__).resolve().parents[2])
+
+
 def _import_paths() -> list[str]:
     """Where the tasks' libraries and this package lie, found without importing any of them."""
-    found = [Path(__file__).resolve().parents[2]]
+    found = [Path(_package_root())]
     for name in ("av", "PIL", "numpy"):
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
@@ -258,7 +302,13 @@ def _import_paths() -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    return {"LANG": "C.UTF-8", "HOME": "/nonexistent", "TMPDIR": ".", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {
+        "LANG": "C.UTF-8",
+        "HOME": "/nonexistent",
+        "TMPDIR": ".",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
 @contextlib.asynccontextmanager
@@ -266,10 +316,9 @@ async def _started(order: dict[str, Any], inherited: list[int]) -> AsyncIterator
     """A launcher with its order sent. On the way out, whatever the way, its process group is dead and reaped."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
-    package_root = str(Path(__file__).resolve().parents[2])
     with ours, theirs:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", "-c", _BOOT, package_root, str(theirs.fileno()),
+            sys.executable, "-I", "-S", "-c", _BOOT, _package_root(), str(theirs.fileno()),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             pass_fds=[theirs.fileno(), *inherited], start_new_session=True, cwd="/", env=_environment(),
         )  # fmt: skip
@@ -332,7 +381,11 @@ async def _finish(child: _Child, feed: Feed | None, limits: Limits, on_line: Cal
         if feed is not None and feed.failure.done():
             raise _source_failed(feed.failure.result())
         if not done:
-            raise Rejected("wall_limit", f"Processing took longer than the {limits.wall_seconds:.0f} s allowed.", log=escape(child.log))
+            raise Rejected(
+                "wall_limit",
+                f"Processing took longer than the {limits.wall_seconds:.0f} s allowed.",
+                log=escape(child.log),
+            )
         return _judge(child, work.result(), limits)
     finally:
         work.cancel()
@@ -344,7 +397,7 @@ async def _finish(child: _Child, feed: Feed | None, limits: Limits, on_line: Cal
 async def _watch(child: _Child, on_line: Callable[[str], None]) -> dict[str, Any]:
     """Read stdout and stderr to their ends, then how the tool ended."""
     stdout, stderr = child.process.stdout, child.process.stderr
-    assert stdout is not None and stderr is not None  # noqa: S101, PT018 - both were asked for as pipes
+    assert stdout is not None and stderr is not None  # noqa: PT018 - both were asked for as pipes
     tail = asyncio.ensure_future(_keep_tail(stderr, child.log))
     try:
         async with contextlib.aclosing(_lines(stdout)) as lines:
@@ -382,17 +435,25 @@ def _judge(child: _Child, message: dict[str, Any], limits: Limits) -> Ended:
     log = escape(child.log)
     cpu = float(ended["cpu_seconds"])
     if ended["signal"] == signal.SIGXCPU or (ended["signal"] == signal.SIGKILL and cpu >= limits.cpu_seconds):
-        raise Rejected("cpu_limit", f"Processing needed more than the {limits.cpu_seconds:.0f} CPU seconds allowed.", log=log)
+        raise Rejected(
+            "cpu_limit", f"Processing needed more than the {limits.cpu_seconds:.0f} CPU seconds allowed.", log=log
+        )
     if ended["signal"] == signal.SIGXFSZ or "File too large" in log:
-        raise Rejected("output_limit", f"Processing wrote a file larger than the {limits.output_bytes} bytes allowed.", log=log)
+        raise Rejected(
+            "output_limit", f"Processing wrote a file larger than the {limits.output_bytes} bytes allowed.", log=log
+        )
     if (ended["exit"] or ended["signal"]) and any(word in log for word in _MEMORY_WORDS):
-        raise Rejected("memory_limit", f"Processing needed more than the {limits.memory} bytes of memory allowed.", log=log)
+        raise Rejected(
+            "memory_limit", f"Processing needed more than the {limits.memory} bytes of memory allowed.", log=log
+        )
     if ended["signal"]:
         raise Unavailable("tool_crashed", f"A media tool was ended by {signal.Signals(ended['signal']).name}.", log=log)
     if ended["exit"] == _TASK_BROKE:
         raise Unavailable("tool_crashed", "A media tool broke down.", log=log)
     if ended["exit"]:
-        raise Rejected("undecodable", "This file cannot be decoded: it is damaged, or of a kind that is not known.", log=log)
+        raise Rejected(
+            "undecodable", "This file cannot be decoded: it is damaged, or of a kind that is not known.", log=log
+        )
     return Ended(cpu, int(ended["memory"]), log)
 
 
@@ -401,7 +462,9 @@ _TASK_BROKE = 71  # see inside/talk.py
 
 def _setup_failed(child: _Child, message: dict[str, Any]) -> Unavailable:
     reason = str(message.get("failed", "the launcher died"))
-    return Unavailable("sandbox_failed", f"The media sandbox could not be set up: {reason}", reason=reason, log=escape(child.log))
+    return Unavailable(
+        "sandbox_failed", f"The media sandbox could not be set up: {reason}", reason=reason, log=escape(child.log)
+    )
 
 
 def _source_failed(error: BaseException) -> Problem:

@@ -29,7 +29,7 @@ class FileSource:
         self.size = path.stat().st_size
 
     async def read(self, start: int, length: int) -> AsyncIterator[bytes]:
-        with self._path.open("rb") as file:  # noqa: ASYNC230 - opening a local file does not wait
+        with self._path.open("rb") as file:
             file.seek(start)
             while length > 0:
                 chunk = await asyncio.to_thread(file.read, min(length, _CHUNK))

@@ -30,21 +30,41 @@ class Measured:
 
 
 def check_proxy(info: MediaInfo, target: Target, measured: Measured) -> None:
-    """Raises Rejected("truncated" or "undecodable") for a source that gave less than it announced, Unavailable for a proxy that is not as ordered."""
+    """Raises Rejected("truncated" or "undecodable") for a source that gave less than it announced, Unavailable for a
+    proxy that is not as ordered.
+    """
     video = info.video
     if video is None or not measured.frames:
         raise Rejected("undecodable", "No picture of this file could be decoded.")
     if (measured.width, measured.height) != (target.width, target.height) or not measured.faststart:
-        raise Unavailable("tool_crashed", f"{measured.name} came out as {measured.width} × {measured.height}, not as ordered.")
+        raise Unavailable(
+            "tool_crashed", f"{measured.name} came out as {measured.width} by {measured.height}, not as ordered."
+        )
     check_seconds(video.duration or info.duration, measured.video_seconds, "picture")
     expected_frames = video.frames or 0
-    if expected_frames and not video.vfr and (video.fps or 0) <= MAX_FPS and measured.frames < expected_frames * (1 - _SLACK_SHARE) - 2:
-        raise Rejected("truncated", f"This file announces {expected_frames} frames, but only {measured.frames} can be decoded.")
+    if (
+        expected_frames
+        and not video.vfr
+        and (video.fps or 0) <= MAX_FPS
+        and measured.frames < expected_frames * (1 - _SLACK_SHARE) - 2
+    ):
+        raise Rejected(
+            "truncated", f"This file announces {expected_frames} frames, but only {measured.frames} can be decoded."
+        )
     if info.audio and info.audio[0].duration:
         check_seconds(info.audio[0].duration, measured.audio_seconds, "sound")
 
 
 def check_seconds(expected: float | None, found: float, what: str) -> None:
-    """Raises Rejected("truncated") when clearly less was found than the file announced; what announces nothing passes."""
-    if expected and found < expected - max(_SLACK_SECONDS, expected * _SLACK_SHARE) and found < expected * (1 - _SLACK_SHARE):
-        raise Rejected("truncated", f"This file announces {expected:.1f} s of {what}, but only {found:.1f} s can be decoded: it was cut off or is damaged.")
+    """Raises Rejected("truncated") when clearly less was found than the file announced; what announces nothing
+    passes.
+    """
+    if (
+        expected
+        and found < expected - max(_SLACK_SECONDS, expected * _SLACK_SHARE)
+        and found < expected * (1 - _SLACK_SHARE)
+    ):
+        raise Rejected(
+            "truncated",
+            f"This file announces {expected:.1f} s of {what}, but only {found:.1f} s can be decoded.",
+        )

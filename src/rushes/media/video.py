@@ -38,10 +38,11 @@ async def make_proxies(
     ladder: Sequence[Rung] = LADDER,
     threads: int = 0,
 ) -> list[Output]:
-    """H.264 and AAC in MP4 with the index in front, largest first; [] when there is no moving picture. Files of an earlier run are replaced.
+    """H.264 and AAC in MP4 with the index in front, largest first; [] when there is no moving picture. Files of an
+    earlier run are replaced.
 
-    `threads` bounds each encoder; 0 leaves it to ffmpeg. Raises as `sandbox.run_tool` does, and Rejected("truncated") when the source
-    gave less than it announced.
+    `threads` bounds each encoder; 0 leaves it to ffmpeg. Raises as `sandbox.run_tool` does, and Rejected("truncated")
+    when the source gave less than it announced.
     """
     if info.video is None:
         return []
@@ -59,16 +60,38 @@ async def make_proxies(
     on_progress(1.0, "proxies are made")
     return [
         collect(
-            job_dir, t.file, "proxy", "video/mp4", width=t.width, height=t.height, duration=max(m.video_seconds, m.audio_seconds), rung=t.rung.name, frames=m.frames
+            job_dir,
+            t.file,
+            "proxy",
+            "video/mp4",
+            width=t.width,
+            height=t.height,
+            duration=max(m.video_seconds, m.audio_seconds),
+            rung=t.rung.name,
+            frames=m.frames,
         )
         for t, m in zip(targets, measured, strict=True)
     ]
 
 
 async def _by_ffmpeg(
-    source: Source, info: MediaInfo, targets: list[Target], job_dir: Path, sandbox: Sandbox, on_progress: OnProgress, limits: Limits, threads: int
+    source: Source,
+    info: MediaInfo,
+    targets: list[Target],
+    job_dir: Path,
+    sandbox: Sandbox,
+    on_progress: OnProgress,
+    limits: Limits,
+    threads: int,
 ) -> None:
-    arguments = proxy_arguments(info, targets, SOURCE_URL, max_pixels=limits.max_pixels, max_streams=max(1000, limits.max_streams), threads=threads)
+    arguments = proxy_arguments(
+        info,
+        targets,
+        SOURCE_URL,
+        max_pixels=limits.max_pixels,
+        max_streams=max(1000, limits.max_streams),
+        threads=threads,
+    )
     await run_tool(sandbox, [ffmpeg(), *arguments], source, job_dir, limits, Progress(info.seconds, on_progress).take)
 
 
@@ -87,7 +110,10 @@ class Progress:
         done = max(0, int(value)) / 1e6
         if self._seconds > 0:
             self._fraction = max(self._fraction, min(0.99, done / self._seconds))
-        self._on_progress(self._fraction, f"{done:.0f} of {self._seconds:.0f} s are encoded" if self._seconds else f"{done:.0f} s are encoded")
+        self._on_progress(
+            self._fraction,
+            f"{done:.0f} of {self._seconds:.0f} s are encoded" if self._seconds else f"{done:.0f} s are encoded",
+        )
 
 
 def _task_arguments(info: MediaInfo, targets: list[Target], limits: Limits, threads: int) -> dict[str, Any]:
@@ -100,7 +126,13 @@ def _task_arguments(info: MediaInfo, targets: list[Target], limits: Limits, thre
         "max_pixels": limits.max_pixels,
         "seconds": info.seconds,
         "video": asdict(video),
-        "audio": None if sound is None else {"index": sound.index, "rate": audio_rate(sound.sample_rate), "layout": "mono" if sound.channels == 1 else "stereo"},
+        "audio": None
+        if sound is None
+        else {
+            "index": sound.index,
+            "rate": audio_rate(sound.sample_rate),
+            "layout": "mono" if sound.channels == 1 else "stereo",
+        },
         "targets": [
             {
                 "file": t.file,
@@ -119,7 +151,9 @@ async def _measure(targets: list[Target], job_dir: Path, sandbox: Sandbox, limit
     try:
         measured = _MEASURED.validate_python(ended.result.get("files"))
     except ValueError as error:
-        raise Unavailable("tool_crashed", "A media tool said something that makes no sense.", log=str(error)[:1000]) from error
+        raise Unavailable(
+            "tool_crashed", "A media tool said something that makes no sense.", log=str(error)[:1000]
+        ) from error
     if len(measured) != len(targets):
         raise Rejected("undecodable", "Not every proxy of this file could be made.")
     return measured

@@ -1,11 +1,14 @@
-"""The task that says what a file is, by its bytes: a picture, a video or a sound, and everything a job needs to know of it.
+"""The task that says what a file is, by its bytes: a picture, a video or a sound, and everything a job needs to know
+of it.
 
-Reads the container's head (and tail, where its index lies) and decodes the first frame of each kind; a few megabytes of any file.
+Reads the container's head (and tail, where its index lies) and decodes the first frame of each kind; a few megabytes
+of any file.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import av
@@ -13,8 +16,10 @@ import av.error
 
 from rushes.media.inside import colours, picture, talk
 from rushes.media.inside.opened import NOT_MEDIA, Decoder, opened
+from rushes.media.inside.reader import Reader
 
 _PROBED_PACKETS = 2000
+_UNKNOWN_RIFF = 0x7FFF0000
 _TAG_LIMIT = 100
 _TEXT_LIMIT = 1000
 _UNSUPPORTED_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "msf1"}
@@ -24,13 +29,31 @@ def main(arguments: dict[str, Any], feed: int) -> None:
     talk.run(identify, arguments, feed)
 
 
-def identify(arguments: dict[str, Any], reader: talk.Reader, _: talk.Voice) -> dict[str, Any]:
+def identify(arguments: dict[str, Any], reader: Reader, _: talk.Voice) -> dict[str, Any]:
     """`MediaInfo` as JSON values. Raises Refused."""
     found = picture.identify(reader, arguments["max_pixels"])
     if found is not None:
-        return {"kind": "image", "format": found.pop("format"), "size": reader.size, "image": found.pop("image"), "tags": found.pop("tags")}
+        return {
+            "kind": "image",
+            "format": found.pop("format"),
+            "size": reader.size,
+            "image": found.pop("image"),
+            "tags": found.pop("tags"),
+        }
+    _check_riff(reader)
     with opened(reader, arguments) as container:
         return _describe(container, arguments, reader.size)
+
+
+def _check_riff(reader: Reader) -> None:
+    """WAV and AVI say in their head how long they are. Writers that could not know leave 0 or nearly 2 or 4 GiB."""
+    reader.seek(0)
+    head = reader.read(8)
+    declared = int.from_bytes(head[4:], "little") + 8
+    if head[:4] == b"RIFF" and reader.size + 1 < declared < _UNKNOWN_RIFF:
+        raise talk.Refused(
+            "truncated", f"This file was cut off: it should have {declared} bytes, but it has only {reader.size}."
+        )
 
 
 def _describe(container: Any, arguments: dict[str, Any], size: int) -> dict[str, Any]:
@@ -43,7 +66,9 @@ def _describe(container: Any, arguments: dict[str, Any], size: int) -> dict[str,
     first = _first_frames(container, video, sounds[:1])
     seconds = _duration(container, [s for s in (video, *sounds) if s is not None])
     if seconds is not None and seconds > arguments["max_seconds"]:
-        raise talk.Refused("too_long", f"This file lasts {seconds:.0f} s; {arguments['max_seconds']:.0f} s are allowed.")
+        raise talk.Refused(
+            "too_long", f"This file lasts {seconds:.0f} s; {arguments['max_seconds']:.0f} s are allowed."
+        )
     return {
         "kind": "video" if video is not None else "audio",
         "format": container.format.name,
@@ -61,16 +86,25 @@ def _describe(container: Any, arguments: dict[str, Any], size: int) -> dict[str,
 
 def _check_streams(container: Any, arguments: dict[str, Any]) -> None:
     if len(container.streams) > arguments["max_streams"]:
-        raise talk.Refused("too_many_streams", f"This file has {len(container.streams)} streams; {arguments['max_streams']} are allowed.")
+        raise talk.Refused(
+            "too_many_streams",
+            f"This file has {len(container.streams)} streams; {arguments['max_streams']} are allowed.",
+        )
     if container.metadata.get("major_brand", "").strip() in _UNSUPPORTED_BRANDS:
         raise talk.Refused("unsupported", "HEIC pictures cannot be read yet.")
     for stream in container.streams.video:
         if stream.codec_context is not None and stream.width * stream.height > arguments["max_pixels"]:
-            raise talk.Refused("too_many_pixels", f"The picture is {stream.width} × {stream.height}; {arguments['max_pixels']} pixels are allowed.")
+            raise talk.Refused(
+                "too_many_pixels",
+                f"The picture is {stream.width} by {stream.height}; {arguments['max_pixels']} pixels are allowed.",
+            )
 
 
 def _still(stream: Any) -> bool:
-    return bool(stream.disposition & (av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails)) or stream.codec_context is None
+    return (
+        bool(stream.disposition & (av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails))
+        or stream.codec_context is None
+    )
 
 
 def _check_whole(container: Any, size: int) -> None:
@@ -80,11 +114,17 @@ def _check_whole(container: Any, size: int) -> None:
         if container.format.name.startswith("mov") and len(entries):
             last = entries[len(entries) - 1]
             if last.pos + last.size > size:
-                raise talk.Refused("truncated", f"This file was cut off: its index names bytes up to {last.pos + last.size}, but it has only {size}.")
+                raise talk.Refused(
+                    "truncated",
+                    f"This file was cut off: its index reaches to byte {last.pos + last.size}, but it has only {size}.",
+                )
 
 
 def _first_frames(container: Any, video: Any, sounds: list[Any]) -> dict[int, Any]:
-    """The first decoded frame by stream. Raises Refused when the picture, or the sound of a sound file, does not decode."""
+    """The first decoded frame by stream.
+
+    Raises Refused when the picture, or the sound of a sound file, does not decode.
+    """
     wanted = {s.index: Decoder() for s in (video, *sounds) if s is not None and s.codec_context is not None}
     first: dict[int, Any] = {}
     try:
@@ -99,7 +139,9 @@ def _first_frames(container: Any, video: Any, sounds: list[Any]) -> dict[int, An
     needed = video if video is not None else sounds[0]
     if needed.index not in first:
         name = needed.codec_context.name if needed.codec_context is not None else "an unknown codec"
-        raise talk.Refused("undecodable", f"No frame of this file can be decoded ({name}): it is damaged or of an unknown kind.")
+        raise talk.Refused(
+            "undecodable", f"No frame of this file can be decoded ({name}): it is damaged or of an unknown kind."
+        )
     return first
 
 
@@ -147,8 +189,8 @@ def _varies(stream: Any) -> bool:
     entries = stream.index_entries
     if stream.frames and len(entries) == stream.frames and stream.frames > 3:
         stamps = [entry.timestamp for entry in entries[: min(len(entries), _PROBED_PACKETS)]]
-        steps = [later - earlier for earlier, later in zip(stamps, stamps[1:], strict=False)]
-        return max(steps) > 1.5 * max(1, min(steps))
+        steps = [later - earlier for earlier, later in pairwise(stamps)]
+        return bool(max(steps) > 1.5 * max(1, min(steps)))
     average, base = stream.average_rate, stream.base_rate
     return bool(average and base and abs(float(base) / float(average) - 1) > 0.02)
 

@@ -1,4 +1,6 @@
-"""A task that measures the MP4 files a job made: what is in them, not what was asked for. They were made among users' bytes too."""
+"""A task that measures the MP4 files a job made: what is in them, not what was asked for. They were made among users'
+bytes too.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,14 @@ import av
 import av.error
 
 from rushes.media.inside import talk
+from rushes.media.inside.reader import Reader
 
 
 def main(arguments: dict[str, Any], feed: int) -> None:
     talk.run(measure, arguments, feed)
 
 
-def measure(arguments: dict[str, Any], _: talk.Reader, __: talk.Voice) -> dict[str, Any]:
+def measure(arguments: dict[str, Any], _: Reader, __: talk.Voice) -> dict[str, Any]:
     return {"files": [_measure_one(name) for name in arguments["files"]]}
 
 
@@ -33,7 +36,9 @@ def _measure_one(name: str) -> dict[str, Any]:
                 "faststart": _index_first(Path(name)),
             }
     except av.error.FFmpegError as error:
-        raise talk.Refused("undecodable", f"The proxy {name} that was made of this file cannot be read: {error.strerror}.") from error
+        raise talk.Refused(
+            "undecodable", f"The proxy {name} that was made of this file cannot be read: {error.strerror}."
+        ) from error
 
 
 def _seconds(stream: Any) -> float:

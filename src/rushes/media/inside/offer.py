@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rushes.media.inside import talk
+from rushes.media.inside.reader import Reader
 from rushes.media.jail import landlock, seccomp
 
 
@@ -12,5 +13,5 @@ def main(arguments: dict[str, Any], feed: int) -> None:
     talk.run(offer, arguments, feed)
 
 
-def offer(_: dict[str, Any], __: talk.Reader, ___: talk.Voice) -> dict[str, Any]:
+def offer(_: dict[str, Any], __: Reader, ___: talk.Voice) -> dict[str, Any]:
     return {"landlock_abi": landlock.abi(), "seccomp": seccomp.available()}

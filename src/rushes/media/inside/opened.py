@@ -1,4 +1,6 @@
-"""Opening a source with PyAV: only known containers, nothing they refer to, within the limits; errors become refusals."""
+"""Opening a source with PyAV: only known containers, nothing they refer to, within the limits; errors become
+refusals.
+"""
 
 from __future__ import annotations
 
@@ -65,11 +67,13 @@ class Decoder:
     def check(self) -> None:
         """Raises Refused when most of the stream could not be decoded."""
         if self.bad > (self.good + self.bad) * _MAX_ERRORS:
-            raise Refused("undecodable", f"This file is damaged: {self.bad} of {self.good + self.bad} packets cannot be decoded.")
+            raise Refused(
+                "undecodable", f"This file is damaged: {self.bad} of {self.good + self.bad} packets cannot be decoded."
+            )
 
 
 def packets(container: InputContainer, *streams: Any) -> Iterator[Any]:
-    """Packets to the end. A demuxer that stumbles over damage ends the stream; what is missing shows in the duration."""
+    """Packets to the end. Damage a demuxer stumbles over ends the stream; what is missing shows in the duration."""
     try:
         yield from container.demux(*streams)
     except (av.error.InvalidDataError, av.error.EOFError):

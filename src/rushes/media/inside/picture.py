@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import warnings
-from typing import Any
+from typing import IO, Any, cast
 
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from rushes.media.formats import PICTURES
 from rushes.media.inside import talk
+from rushes.media.inside.reader import Reader
 
 Image.init()  # all plugins now: later their files may be out of reach
 Image.MAX_IMAGE_PIXELS = None  # the limit is checked here, with a sentence
@@ -18,7 +19,7 @@ _EXIF_TEXT = ("Make", "Model", "Software", "DateTime", "Artist", "Copyright", "I
 _ALPHA = {"RGBA", "LA", "PA", "La", "RGBa"}
 
 
-def identify(reader: talk.Reader, max_pixels: int) -> dict[str, Any] | None:
+def identify(reader: Reader, max_pixels: int) -> dict[str, Any] | None:
     """Format, `ImageInfo` and tags as JSON values; None when it is no picture. Reads the header only."""
     picture = _open(reader)
     if picture is None:
@@ -43,8 +44,11 @@ def identify(reader: talk.Reader, max_pixels: int) -> dict[str, Any] | None:
     return {"format": str(picture.format).lower(), "image": image, "tags": tags}
 
 
-def poster(reader: talk.Reader, max_pixels: int, side: int) -> Image.Image:
-    """The first picture upright, in sRGB, on white where it is transparent, no side longer than `side`. Raises Refused."""
+def poster(reader: Reader, max_pixels: int, side: int) -> Image.Image:
+    """The first picture upright, in sRGB, on white where it is transparent, no side longer than `side`.
+
+    Raises Refused.
+    """
     picture = _open(reader)
     if picture is None:
         raise talk.Refused("undecodable", "This picture cannot be read.")
@@ -60,10 +64,10 @@ def poster(reader: talk.Reader, max_pixels: int, side: int) -> Image.Image:
     return _flatten(_to_srgb(upright))
 
 
-def _open(reader: talk.Reader) -> Image.Image | None:
+def _open(reader: Reader) -> Image.Image | None:
     reader.seek(0)
     try:
-        return Image.open(reader, formats=PICTURES)  # type: ignore[arg-type] # it has what Pillow uses
+        return Image.open(cast("IO[bytes]", reader), formats=PICTURES)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, OverflowError):
         return None
 
@@ -71,7 +75,7 @@ def _open(reader: talk.Reader) -> Image.Image | None:
 def _check(picture: Image.Image, max_pixels: int) -> None:
     width, height = picture.size
     if width * height > max_pixels:
-        raise talk.Refused("too_many_pixels", f"The picture is {width} × {height}; {max_pixels} pixels are allowed.")
+        raise talk.Refused("too_many_pixels", f"The picture is {width} by {height}; {max_pixels} pixels are allowed.")
 
 
 def _to_srgb(picture: Image.Image) -> Image.Image:
@@ -80,7 +84,9 @@ def _to_srgb(picture: Image.Image) -> Image.Image:
         return picture
     mode = "RGBA" if picture.mode == "RGBA" else "RGB"
     try:
-        converted = ImageCms.profileToProfile(picture, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode=mode)
+        converted = ImageCms.profileToProfile(
+            picture, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode=mode
+        )
     except (ImageCms.PyCMSError, OSError, ValueError):
         return picture  # a broken profile is no reason to have no poster
     return converted or picture

@@ -14,7 +14,9 @@ _KEPT = 64  # blocks: 16 MiB
 
 
 class Reader:
-    """Reads, seeks and tells. Blocks are cached, and requests grow while reading is sequential: a header costs little, a whole file few round trips."""
+    """Reads, seeks and tells. Blocks are cached, and requests grow while reading is sequential: a header costs
+    little, a whole file few round trips.
+    """
 
     def __init__(self, handle: int, size: int) -> None:
         self._socket = socket.socket(fileno=handle)

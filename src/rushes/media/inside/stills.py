@@ -1,4 +1,6 @@
-"""The task that makes a video's poster and sprite sheet, from key frames reached by seeking: a 17-minute file costs seconds, not minutes."""
+"""The task that makes a video's poster and sprite sheet, from key frames reached by seeking: a 17-minute file costs
+seconds, not minutes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from PIL import Image, ImageStat
 
 from rushes.media.inside import talk
 from rushes.media.inside.opened import opened
+from rushes.media.inside.reader import Reader
 
+Image.init()  # all plugins now: later their files may be out of reach
 _QUALITY = 82
 _DARK, _BRIGHT = 24, 232  # mean luma outside of which a frame is hardly a picture
 
@@ -21,7 +25,7 @@ def main(arguments: dict[str, Any], feed: int) -> None:
     talk.run(make_stills, arguments, feed)
 
 
-def make_stills(arguments: dict[str, Any], reader: talk.Reader, voice: talk.Voice) -> dict[str, Any]:
+def make_stills(arguments: dict[str, Any], reader: Reader, voice: talk.Voice) -> dict[str, Any]:
     """Write poster, sheet and WebVTT; the result holds the poster's size and time. Raises Refused."""
     with opened(reader, arguments, arguments["demuxer"]) as container:
         stream = container.streams[arguments["index"]]
@@ -43,7 +47,9 @@ def _tiles(container: Any, stream: Any, arguments: dict[str, Any], voice: talk.V
     times = arguments["times"]
     for number, time in enumerate(times):
         voice.progress(number / len(times), f"{number} of {len(times)} stills")
-        found[time] = _key_frame(container, stream, time, arguments, max(arguments["tile_width"], arguments["tile_height"]))
+        found[time] = _key_frame(
+            container, stream, time, arguments, max(arguments["tile_width"], arguments["tile_height"])
+        )
     standing = next((tile for tile in found.values() if tile is not None), None)
     if standing is None:
         raise talk.Refused("undecodable", "No key frame of this file can be decoded.")
@@ -82,7 +88,9 @@ def _picture(frame: Any, arguments: dict[str, Any], side: int) -> Image.Image:
     flat = size[::-1] if rotation in {90, 270} else size
     matrix = "ITU709" if frame.colorspace == 2 and frame.height >= 720 else None  # 2: unspecified
     picture: Image.Image = frame.to_image(width=flat[0], height=flat[1], interpolation="AREA", src_colorspace=matrix)
-    turn = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}.get(rotation)
+    turn = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}.get(
+        rotation
+    )
     return picture if turn is None else picture.transpose(turn)
 
 

@@ -1,4 +1,6 @@
-"""How a task speaks to the worker: one JSON object a line on what was stdout; everything else printed goes to the log."""
+"""How a task speaks to the worker: one JSON object a line on what was stdout; everything else printed goes to the
+log.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ BROKE = 71  # exit code of a task that failed in a way it did not foresee
 _PITCH = 0.2  # seconds between two reports of progress
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
     """The media cannot be taken: a code for programs and a sentence for a person."""
 
     def __init__(self, code: str, message: str) -> None:
@@ -56,7 +58,7 @@ def run(task: Task, arguments: dict[str, Any], feed: int) -> None:
         voice.say({"result": task(arguments, Reader(feed, arguments.get("size", 0)), voice)})
     except Refused as refused:
         voice.say({"refused": [refused.code, refused.message]})
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - this is where the process ends, with what went wrong in its log
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(BROKE)

@@ -1,4 +1,6 @@
-"""The task that makes proxies without the ffmpeg program, for machines that deny namespaces: one decode, one cascade, by PyAV."""
+"""The task that makes proxies without the ffmpeg program, for machines that deny namespaces: one decode, one cascade,
+by PyAV.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from av.audio.resampler import AudioResampler
 
 from rushes.media.inside import talk
 from rushes.media.inside.opened import Decoder, opened, packets
+from rushes.media.inside.reader import Reader
 
 _CLOCK = 90000  # ticks a second of every proxy's video
 _TURNS = {90: ["clock"], 180: ["clock", "clock"], 270: ["cclock"]}
@@ -20,7 +23,7 @@ def main(arguments: dict[str, Any], feed: int) -> None:
     talk.run(transcode, arguments, feed)
 
 
-def transcode(arguments: dict[str, Any], reader: talk.Reader, voice: talk.Voice) -> dict[str, Any]:
+def transcode(arguments: dict[str, Any], reader: Reader, voice: talk.Voice) -> dict[str, Any]:
     """Write every target. Raises Refused."""
     with opened(reader, arguments, arguments["demuxer"]) as container:
         video = container.streams[arguments["video"]["index"]]
@@ -41,10 +44,13 @@ def transcode(arguments: dict[str, Any], reader: talk.Reader, voice: talk.Voice)
                     proxy.see(scaled)
                 if arguments["seconds"] and frame.time is not None:
                     done = frame.time - float(start)
-                    voice.progress(min(0.99, done / arguments["seconds"]), f"{done:.0f} of {arguments['seconds']:.0f} s are encoded")
+                    voice.progress(
+                        min(0.99, done / arguments["seconds"]),
+                        f"{done:.0f} of {arguments['seconds']:.0f} s are encoded",
+                    )
+        decoders[video.index].check()
         for proxy in proxies:
             proxy.close()
-    decoders[video.index].check()
     return {}
 
 
@@ -53,7 +59,9 @@ class Cascade:
 
     def __init__(self, video: Any, frame: Any, arguments: dict[str, Any]) -> None:
         self._graph = av.filter.Graph()
-        node = self._graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or video.time_base)
+        node = self._graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or video.time_base
+        )
         self._source = node
         self._sinks = []
         for turn in _TURNS.get(arguments["video"]["rotation"], []):

@@ -1,8 +1,8 @@
 """The task that makes waveform peaks and their picture.
 
-Peaks are audiowaveform's JSON, version 2, as peaks.js and wavesurfer read it: the least and greatest 8-bit sample of every
-`samples_per_pixel`, mono. When there are too many, neighbours are folded into one and `samples_per_pixel` doubles, so memory
-and file stay bounded for any length.
+Peaks are audiowaveform's JSON, version 2, as peaks.js and wavesurfer read it: the least and greatest 8-bit sample of
+every `samples_per_pixel`, mono. When there are too many, neighbours are folded into one and `samples_per_pixel`
+doubles, so memory and file stay bounded for any length.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import numpy.typing as npt
 from av.audio.resampler import AudioResampler
@@ -19,7 +18,9 @@ from PIL import Image
 
 from rushes.media.inside import talk
 from rushes.media.inside.opened import Decoder, opened, packets
+from rushes.media.inside.reader import Reader
 
+Image.init()  # all plugins now: later their files may be out of reach
 _FINEST = 256  # samples per pixel
 _MOST = 65536  # pixels
 _CHUNK = 65536  # samples gathered before they are folded
@@ -32,7 +33,7 @@ def main(arguments: dict[str, Any], feed: int) -> None:
     talk.run(make_waveform, arguments, feed)
 
 
-def make_waveform(arguments: dict[str, Any], reader: talk.Reader, voice: talk.Voice) -> dict[str, Any]:
+def make_waveform(arguments: dict[str, Any], reader: Reader, voice: talk.Voice) -> dict[str, Any]:
     """Write peaks and picture; the result says how many seconds were decoded. Raises Refused."""
     peaks = Peaks()
     with opened(reader, arguments, arguments["demuxer"]) as container:
@@ -45,7 +46,9 @@ def make_waveform(arguments: dict[str, Any], reader: talk.Reader, voice: talk.Vo
                     peaks.add(mono.to_ndarray()[0])
             if arguments["seconds"]:
                 done = peaks.samples / rate
-                voice.progress(min(0.99, done / arguments["seconds"]), f"{done:.0f} of {arguments['seconds']:.0f} s are drawn")
+                voice.progress(
+                    min(0.99, done / arguments["seconds"]), f"{done:.0f} of {arguments['seconds']:.0f} s are drawn"
+                )
         for mono in resampler.resample(None):
             peaks.add(mono.to_ndarray()[0])
     decoder.check()
@@ -111,7 +114,15 @@ class Peaks:
 
 def _write_json(path: str, lows: Samples, highs: Samples, rate: int, scale: int) -> None:
     data = np.stack([lows >> 8, highs >> 8], axis=1).reshape(-1).tolist()
-    head = {"version": 2, "channels": 1, "sample_rate": rate, "samples_per_pixel": scale, "bits": 8, "length": len(lows), "data": data}
+    head = {
+        "version": 2,
+        "channels": 1,
+        "sample_rate": rate,
+        "samples_per_pixel": scale,
+        "bits": 8,
+        "length": len(lows),
+        "data": data,
+    }
     Path(path).write_text(json.dumps(head, separators=(",", ":")))
 
 

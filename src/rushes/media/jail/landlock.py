@@ -1,7 +1,8 @@
 """Landlock: which files, and which TCP port, this process and all it starts may still reach.
 
-The kernel's own page is https://docs.kernel.org/userspace-api/landlock.html; numbers are from include/uapi/linux/landlock.h.
-A right that the running kernel does not know is left out, so an older kernel confines less and never fails.
+The kernel's own page is https://docs.kernel.org/userspace-api/landlock.html; numbers are from
+include/uapi/linux/landlock.h. A right that the running kernel does not know is left out, so an older kernel confines
+less and never fails.
 """
 
 from __future__ import annotations

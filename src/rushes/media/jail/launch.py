@@ -3,9 +3,9 @@
     worker ──spawns──▶ launcher ──▶ init (pid 1 of its own process table) ──▶ tool (ffmpeg, or a task of `inside`)
 
 The launcher exists because code between fork and exec is unsafe in a worker with threads. It dies with the worker
-(PDEATHSIG), init dies with it, and the tool with init. Where namespaces are denied there is no init. The order comes as one
-JSON message on the control socket (SOCK_SEQPACKET); on it go back the listening socket, a setup that failed, and how the
-tool ended. Cost: about 35 ms, most of it the interpreter.
+(PDEATHSIG), init dies with it, and the tool with init. Where namespaces are denied there is no init. The order comes
+as one JSON message on the control socket (SOCK_SEQPACKET); on it go back the listening socket, a setup that failed,
+and how the tool ended. Cost: about 35 ms, most of it the interpreter.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from rushes.media.jail import landlock, libc, namespaces, seccomp
 
 SETUP_FAILED = 70
+_WITHOUT_PICTURES = ("rushes.media.inside.measure", "rushes.media.inside.offer", "rushes.media.inside.transcode")
 _CPU_GRACE = 2  # seconds between SIGXCPU and SIGKILL
 
 
@@ -85,7 +86,7 @@ def _become_tool(control: socket.socket, order: dict[str, Any], parent: int) -> 
     namespaced = order["mode"] == "namespaces"
     try:
         os.chdir(namespaces.JOB if namespaced else order["job_dir"])
-        task = _load(work) if "task" in work else None
+        task = _load(work, warm=order["drop"] and not namespaced) if "task" in work else None
         _limit(order["limits"])
         if order["drop"]:
             os.setgroups([])
@@ -95,11 +96,15 @@ def _become_tool(control: socket.socket, order: dict[str, Any], parent: int) -> 
         libc.drop_capabilities()
         libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
         if order["landlock"]:
-            landlock.confine(order["readable"] + ["/dev/null", "/dev/zero", "/dev/urandom"], ["."], namespaces.SOURCE_PORT if order["listen"] else None)
+            landlock.confine(
+                order["readable"] + ["/dev/null", "/dev/zero", "/dev/urandom"],
+                ["."],
+                namespaces.SOURCE_PORT if order["listen"] else None,
+            )
         if order["seccomp"]:
             seccomp.confine(network=order["listen"], programs=task is None)
         if task is None:
-            os.execve(work["argv"][0], work["argv"], order["environment"])
+            os.execve(work["argv"][0], work["argv"], order["environment"])  # noqa: S606 - no shell is the point
     except (OSError, ImportError) as error:
         _give_up(control, error)
     control.close()
@@ -107,10 +112,12 @@ def _become_tool(control: socket.socket, order: dict[str, Any], parent: int) -> 
     os._exit(0)
 
 
-def _load(work: dict[str, Any]) -> Any:
+def _load(work: dict[str, Any], *, warm: bool) -> Any:
     """Import the task before the doors close: its libraries may lie where nobody may not look, such as root's home."""
     sys.path[:0] = work["paths"]
-    return importlib.import_module(f"rushes.media.inside.{work['task']}")
+    if warm and work["task"] not in _WITHOUT_PICTURES:
+        importlib.import_module("rushes.media.inside.warm").warm()
+    return importlib.import_module(work["task"])
 
 
 def _limit(limits: dict[str, int]) -> None:

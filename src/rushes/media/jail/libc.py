@@ -57,7 +57,9 @@ def unshare(flags: int) -> None:
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
-    _checked(_libc.mount(_text(source), _text(target), _text(kind), ctypes.c_ulong(flags), _text(data)), f"mount {target}")
+    _checked(
+        _libc.mount(_text(source), _text(target), _text(kind), ctypes.c_ulong(flags), _text(data)), f"mount {target}"
+    )
 
 
 def unmount(target: str, flags: int) -> None:

@@ -1,4 +1,5 @@
-"""Namespaces: an own network with nothing but loopback, an own process table, and a root directory of a few bind mounts.
+"""Namespaces: an own network with nothing but loopback, an own process table, and a root directory of a few bind
+mounts.
 
 As root the namespaces are made with root's rights and the tool then becomes nobody. As anyone else they hang on a user
 namespace in which the caller's id, the only one there is, is shown as nobody.
@@ -16,7 +17,8 @@ from pathlib import Path
 from rushes.media.jail import libc
 
 NOBODY = 65534
-# Where the job's directory lies for the tool, and the address it reads its source from. The network namespace is empty, so any port is free.
+# Where the job's directory lies for the tool, and the address it reads its source from. The network namespace is
+# empty, so any port is free.
 JOB = "/job"
 SOURCE_PORT = 8000
 
@@ -24,11 +26,22 @@ _SPACES = libc.CLONE_NEWNS | libc.CLONE_NEWNET | libc.CLONE_NEWPID | libc.CLONE_
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom")
 # Flags of an existing mount that an unprivileged remount must repeat: statvfs bit → mount bit.
-_KEPT = {0x1: libc.MS_RDONLY, 0x2: libc.MS_NOSUID, 0x4: libc.MS_NODEV, 0x8: libc.MS_NOEXEC, 0x400: libc.MS_NOATIME, 0x800: libc.MS_NODIRATIME, 0x1000: libc.MS_RELATIME}
+_KEPT = {
+    0x1: libc.MS_RDONLY,
+    0x2: libc.MS_NOSUID,
+    0x4: libc.MS_NODEV,
+    0x8: libc.MS_NOEXEC,
+    0x400: libc.MS_NOATIME,
+    0x800: libc.MS_NODIRATIME,
+    0x1000: libc.MS_RELATIME,
+}
 
 
 def enter(*, user_namespace: bool) -> None:
-    """Leave the machine's namespaces. The process table changes for children only. OSError where the kernel or its policy says no."""
+    """Leave the machine's namespaces.
+
+    The process table changes for children only. OSError where the kernel or its policy says no.
+    """
     uid, gid = os.getuid(), os.getgid()
     libc.unshare(_SPACES | (libc.CLONE_NEWUSER if user_namespace else 0))
     if user_namespace:
@@ -49,9 +62,11 @@ def listen() -> socket.socket:
 
 
 def build_root(job_dir: str, readable: list[str]) -> None:
-    """Make a root of `readable`, read-only at their own paths, and the job's directory at `JOB`; then forget the old root.
+    """Make a root of `readable`, read-only at their own paths, and the job's directory at `JOB`; then forget the old
+    root.
 
-    A first tmpfs, mounted over the job's directory, only serves to move the old root to /old; see bubblewrap for the same dance.
+    A first tmpfs, mounted over the job's directory, only serves to move the old root to /old; see bubblewrap for the
+    same dance.
     """
     libc.mount(None, "/", None, libc.MS_PRIVATE | libc.MS_REC)
     _tmpfs(job_dir)
@@ -77,7 +92,9 @@ def _tmpfs(target: str) -> None:
 
 
 def _show(path: str) -> None:
-    """Show one path of the old root, resolved there: a link such as /lib → usr/lib is repeated, what is missing is left out."""
+    """Show one path of the old root, resolved there: a link such as /lib → usr/lib is repeated, what is missing is
+    left out.
+    """
     old, new = Path(f"/old{path}"), Path(f"/new{path}")
     if new.exists() or new.is_symlink():
         return

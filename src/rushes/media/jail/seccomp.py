@@ -1,7 +1,7 @@
 """seccomp: a small hand-made BPF program that refuses system calls no decoder needs.
 
-Everything refused answers EPERM (clone3: ENOSYS, so that libc falls back to clone, whose flags can be read). Numbers are from
-asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64); elsewhere `available` is false.
+Everything refused answers EPERM (clone3: ENOSYS, so that libc falls back to clone, whose flags can be read). Numbers
+are from asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64); elsewhere `available` is false.
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ def available() -> bool:
 
 
 def confine(*, network: bool, programs: bool) -> None:
-    """Install the filter for this process and all it starts. `network` leaves AF_INET sockets, `programs` leaves execve.
+    """Install the filter for this process and all it starts. `network` leaves AF_INET sockets, `programs` leaves
+    execve.
 
     Needs no_new_privs. Starting processes is refused (threads are not), and signals reach only the process itself.
     """
@@ -143,21 +144,27 @@ def _program(*, network: bool, programs: bool) -> list[bytes]:
     for number in refused:
         if number is not None:
             program += [_do(_JUMP_EQUAL, number, 0, 1), _do(_RETURN, refuse)]
-    number = {name: numbers[column] or 0 for name, numbers in _NUMBERS.items()}
-    program += [_do(_JUMP_EQUAL, number["clone3"], 0, 1), _do(_RETURN, _ERRNO | errno.ENOSYS)]
-    program += _unless_argument(number["clone"], _JUMP_SET, _CLONE_THREAD, refuse)
-    program += _unless_argument(number["tgkill"], _JUMP_EQUAL, os.getpid(), refuse)
-    program += _unless_argument(number["prlimit64"], _JUMP_EQUAL, 0, refuse)
+    special = {name: numbers[column] or 0 for name, numbers in _NUMBERS.items()}
+    program += [_do(_JUMP_EQUAL, special["clone3"], 0, 1), _do(_RETURN, _ERRNO | errno.ENOSYS)]
+    program += _unless_argument(special["clone"], _JUMP_SET, _CLONE_THREAD, refuse)
+    program += _unless_argument(special["tgkill"], _JUMP_EQUAL, os.getpid(), refuse)
+    program += _unless_argument(special["prlimit64"], _JUMP_EQUAL, 0, refuse)
     if network:
-        program += _unless_argument(number["socket"], _JUMP_EQUAL, int(socket.AF_INET), refuse)
+        program += _unless_argument(special["socket"], _JUMP_EQUAL, int(socket.AF_INET), refuse)
     else:
-        program += [_do(_JUMP_EQUAL, number["socket"], 0, 1), _do(_RETURN, refuse)]
+        program += [_do(_JUMP_EQUAL, special["socket"], 0, 1), _do(_RETURN, refuse)]
     return [*program, _do(_RETURN, _ALLOW)]
 
 
 def _unless_argument(number: int, comparison: int, value: int, refuse: int) -> list[bytes]:
-    """Refuse the call unless its first argument compares; the low 32 bits hold every value used here (little-endian)."""
-    return [_do(_JUMP_EQUAL, number, 0, 4), _do(_LOAD, _FIRST_ARGUMENT), _do(comparison, value, 1, 0), _do(_RETURN, refuse), _do(_LOAD, _NR)]
+    """Refuse the call unless its first argument compares; its low 32 bits, which come first, hold every value used."""
+    return [
+        _do(_JUMP_EQUAL, number, 0, 4),
+        _do(_LOAD, _FIRST_ARGUMENT),
+        _do(comparison, value, 1, 0),
+        _do(_RETURN, refuse),
+        _do(_LOAD, _NR),
+    ]
 
 
 def _do(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
