@@ -53,6 +53,7 @@ def migrate(settings: Settings) -> None:
     """Bring both schemas up to date and, where we may, create the buckets."""
     from rushes.pipeline.engine import migrate_engine  # noqa: PLC0415 - the API never loads the engine
 
+    configure_logs(settings.log_level, settings.log_format)
     migrate_tables(database_url(settings))
     migrate_engine(database_url(settings))
     if settings.create_buckets:
@@ -71,6 +72,7 @@ async def _create_buckets(settings: Settings) -> None:
 
 def run_api(settings: Settings) -> None:
     """Serve the API until SIGTERM. Granian's processes read the settings from the environment, as this one did."""
+    configure_logs(settings.log_level, settings.log_format)
     tokens.own_secret(settings)
     database_url(settings)
     Granian(
@@ -122,12 +124,15 @@ def die_with_parent() -> None:
 
 def run_worker(settings: Settings) -> int:
     """Work until SIGTERM or SIGINT; returns the exit status. A lost lock ends in EX_TEMPFAIL: start it anew."""
+    configure_logs(settings.log_level, settings.log_format)
     return asyncio.run(_work(settings))
 
 
 async def _work(settings: Settings) -> int:
     from rushes.pipeline.engine import Engine  # noqa: PLC0415 - the API never loads the engine
+    from rushes.media.sandbox import detect  # noqa: PLC0415
     from rushes.pipeline.scratch import Scratch  # noqa: PLC0415
+    from rushes.pipeline.stages import Bench  # noqa: PLC0415
     from rushes.pipeline.workflows import workflows  # noqa: PLC0415
 
     worker_id = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -137,7 +142,9 @@ async def _work(settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
     with Scratch(settings.scratch(), worker_id) as scratch:
         async with open_context(settings) as context:
-            engine = Engine(settings, worker_id, workflows(context, scratch.directory))
+            bench = Bench(scratch.directory, await detect())
+            log.info("media tools run confined: %s", bench.sandbox.describe())
+            engine = Engine(settings, worker_id, workflows(context, bench))
             await engine.start()
             log.info("worker %s is ready", worker_id)
             lost = await _until(stop, engine)

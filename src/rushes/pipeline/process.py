@@ -59,12 +59,12 @@ async def _stages(ctx: Context, run: Run, own: Ownership) -> None:
 
 
 def stages_of(media: Json) -> tuple[str, ...]:
-    """The stages after identifying that a file with these facts gets."""
+    """The stages after identifying that a file with these facts gets; quick ones first, for they are read as they come."""
     kind = media.get("kind")
     if kind == "image":
         return ("stills",)
     sound = ("waveform",) if media.get("audio") else ()
-    return ("proxies", "stills", *sound) if kind == "video" else sound
+    return ("stills", *sound, "proxies") if kind == "video" else sound
 
 
 async def _start(run: Run, own: Ownership, stage: str) -> tuple[UUID, Child]:

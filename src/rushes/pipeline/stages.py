@@ -12,10 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from rushes import checksum, events, media
+from rushes import checksum, events
 from rushes.db import assets, jobs, renditions
 from rushes.errors import Problem, Rejected
 from rushes.ingest.context import Context
+from rushes.media.audio import make_waveform
+from rushes.media.identify import identify as identify_media
+from rushes.media.info import MediaInfo
+from rushes.media.outputs import Output
+from rushes.media.sandbox import Sandbox
+from rushes.media.stills import make_stills
+from rushes.media.video import make_proxies
 from rushes.model import Asset, JobState, Json, Rendition, new_id
 from rushes.pipeline.runs import Ownership, Replaced, claim, while_owned
 from rushes.pipeline.source import StoredSource
@@ -24,7 +31,16 @@ from rushes.storage import put_file, rendition_key
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 1.0  # seconds; doubles with each attempt, and is taken with full jitter
+OWN_ERROR = "Processing met an error of our own; the worker's log has it."
 DIGEST_CHUNK = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What this worker gives its tools: a place for their files, and the sandbox they run in."""
+
+    scratch: Path
+    sandbox: Sandbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +48,7 @@ class Stage:
     """What a stage works with."""
 
     ctx: Context
+    bench: Bench
     own: Ownership
     asset: Asset
     source: StoredSource
@@ -41,7 +58,7 @@ class Stage:
         self.own.report(fraction, message)
 
 
-async def run_stage(ctx: Context, scratch: Path, job_id: str) -> str:
+async def run_stage(ctx: Context, bench: Bench, job_id: str) -> str:
     """Returns "succeeded", "failed", or "over" when the job was cancelled or taken over."""
     own = await claim(ctx, UUID(job_id))
     if own is None:
@@ -49,7 +66,7 @@ async def run_stage(ctx: Context, scratch: Path, job_id: str) -> str:
     try:
         if own.job.retries >= ctx.settings.job_attempts:
             raise Rejected("worker_lost", "The worker died each time it ran this stage; see the job's log.")
-        await while_owned(own, _attempts(ctx, own, scratch))
+        await while_owned(own, _attempts(ctx, own, bench))
     except Replaced:
         return "over"
     except asyncio.CancelledError:
@@ -59,22 +76,23 @@ async def run_stage(ctx: Context, scratch: Path, job_id: str) -> str:
         return await _end(own, JobState.FAILED, problem.message, _described(problem))
     except Exception as error:
         log.exception("job %s (%s) met an error of our own", own.job.id, own.job.type)
-        problem = Rejected("internal", "Processing met an error of our own; the worker's log has it.", kind=type(error).__name__)
-        return await _end(own, JobState.FAILED, problem.message, _described(problem))
+        return await _end(
+            own, JobState.FAILED, OWN_ERROR, {"code": "internal", "message": OWN_ERROR, "kind": type(error).__name__}
+        )
     return await _end(own, JobState.SUCCEEDED, "done", None)
 
 
-async def _attempts(ctx: Context, own: Ownership, scratch: Path) -> None:
+async def _attempts(ctx: Context, own: Ownership, bench: Bench) -> None:
     """Run the stage's function, again after what may pass: full-jitter backoff, up to `job_attempts` times."""
     for attempt in range(1, ctx.settings.job_attempts + 1):
-        directory = scratch / f"{own.job.id}-{own.epoch}-{attempt}"
+        directory = bench.scratch / f"{own.job.id}-{own.epoch}-{attempt}"
         try:
             async with ctx.db.transaction() as conn:
                 asset = await assets.load(conn, own.job.asset_id)
             assert asset is not None, "jobs refer to their asset"
             directory.mkdir(parents=True, mode=0o700)
             source = StoredSource(ctx.storage.s3, asset.bucket, asset.key, asset.size, asset.etag)
-            await FUNCTIONS[own.job.type](Stage(ctx, own, asset, source, directory))
+            await FUNCTIONS[own.job.type](Stage(ctx, bench, own, asset, source, directory))
             return
         except Problem as problem:
             log.warning("job %s (%s), attempt %d: %s", own.job.id, own.job.type, attempt, problem.message)
@@ -118,7 +136,7 @@ def _log_text(problem: Json) -> str:
 async def identify(stage: Stage) -> None:
     """What the file really is."""
     stage.report(0.1, "reading the file's structure")
-    info = await media.identify(stage.source, stage.directory)
+    info = await identify_media(stage.source, stage.directory, stage.bench.sandbox)
     async with stage.own.fenced() as conn:
         await assets.change(conn, stage.asset.id, stage.ctx.now(), kind=info.kind, media=info.to_json())
         await events.append(conn, "asset_identified", stage.asset, stage.ctx.now(), kind=info.kind)
@@ -153,18 +171,25 @@ async def digest(stage: Stage) -> None:
 
 async def proxies(stage: Stage) -> None:
     """The video ladder."""
-    made = await media.make_proxies(stage.source, _info(stage), stage.directory, stage.report, _threads(stage))
+    threads = stage.ctx.settings.worker_threads
+    made = await make_proxies(
+        stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report, threads=threads
+    )
     await _store(stage, made)
 
 
 async def stills(stage: Stage) -> None:
     """Poster, sprite sheet, WebVTT."""
-    await _store(stage, await media.make_stills(stage.source, _info(stage), stage.directory, stage.report))
+    await _store(
+        stage, await make_stills(stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report)
+    )
 
 
 async def waveform(stage: Stage) -> None:
     """Peaks and their picture."""
-    await _store(stage, await media.make_waveform(stage.source, _info(stage), stage.directory, stage.report))
+    await _store(
+        stage, await make_waveform(stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report)
+    )
 
 
 FUNCTIONS: dict[str, Callable[[Stage], Awaitable[None]]] = {
@@ -176,15 +201,11 @@ FUNCTIONS: dict[str, Callable[[Stage], Awaitable[None]]] = {
 }
 
 
-def _info(stage: Stage) -> media.MediaInfo:
-    return media.MediaInfo.from_json(stage.asset.media or {})
+def _info(stage: Stage) -> MediaInfo:
+    return MediaInfo.from_json(stage.asset.media or {})
 
 
-def _threads(stage: Stage) -> int:
-    return stage.ctx.settings.worker_threads
-
-
-async def _store(stage: Stage, made: Sequence[media.Output]) -> None:
+async def _store(stage: Stage, made: Sequence[Output]) -> None:
     """Put the files under this run's epoch, then record them, if this run still owns the job."""
     asset, place, own = stage.asset, stage.ctx.storage.renditions, stage.own
     assert own.job.parent_id is not None, "stages are children of a run"

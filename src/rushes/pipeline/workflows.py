@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from pathlib import Path
 from typing import Any
 
 from rushes.ingest.context import Context
 from rushes.pipeline.engine import Run
 from rushes.pipeline.finalize import run_discard, run_finalize, run_remove
 from rushes.pipeline.process import run_process
-from rushes.pipeline.stages import run_stage
+from rushes.pipeline.stages import Bench, run_stage
 
 
-def workflows(ctx: Context, scratch: Path) -> Mapping[str, Callable[..., Coroutine[Any, Any, str]]]:
+def workflows(ctx: Context, bench: Bench) -> Mapping[str, Callable[..., Coroutine[Any, Any, str]]]:
     """The workflows by the name they are enqueued under. Arguments are ids: they are stored as JSON."""
     run = Run()
 
@@ -24,7 +23,7 @@ def workflows(ctx: Context, scratch: Path) -> Mapping[str, Callable[..., Corouti
         return await run_process(ctx, run, job_id)
 
     async def stage(job_id: str) -> str:
-        return await run_stage(ctx, scratch, job_id)
+        return await run_stage(ctx, bench, job_id)
 
     async def discard(upload_id: str) -> str:
         return await run_discard(ctx, run, upload_id)

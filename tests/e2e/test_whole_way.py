@@ -1,0 +1,98 @@
+"""A file goes the whole way, on real parts, as a person's own file does."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from rushes.checksum import crc64nvme, encode
+from rushes.errors import Rejected
+from tests.e2e.equipment import Site, names, sha256
+
+MIB = 1024 * 1024
+
+
+def test_a_clip_is_published_with_everything_that_was_promised(stack: Site, clip: Path) -> None:
+    seen: list[str] = []
+    result = stack.client.upload(clip, title="First light", part_size=5 * MIB)
+    asset = stack.client.wait(result.asset_id, on_status=lambda status: seen.append(status.status), timeout=200)
+
+    assert result.part_count >= 4
+    assert asset.sha256 == sha256(clip)
+    assert asset.checksum.value == encode(crc64nvme(clip.read_bytes())) == result.checksum
+    assert asset.verification == "end_to_end"
+    assert asset.kind == "video"
+    assert asset.media is not None
+    assert {"proxy", "poster", "sprite", "waveform"} <= {rendition.type for rendition in asset.renditions}
+    heights = sorted(r.height for r in asset.renditions if r.type == "proxy" and r.height)
+    assert heights == [360, 720, 1080]
+    assert "processing" in seen
+    assert seen[-1] == "published"
+
+
+def test_every_link_works_and_names_its_type(stack: Site, clip: Path) -> None:
+    asset = stack.client.assets.page().items[0]
+    assert asset.original_url is not None
+    for url, size in [(asset.original_url, asset.size), *((r.url, r.size) for r in asset.renditions)]:
+        with urllib.request.urlopen(url, timeout=30) as reply:
+            body = reply.read()
+        assert len(body) == size
+    with urllib.request.urlopen(asset.original_url, timeout=30) as reply:
+        assert reply.headers["Content-Disposition"].startswith("attachment")
+        assert "clip%20one.mp4" in reply.headers["Content-Disposition"]
+        assert reply.read() == clip.read_bytes()
+    vtt = next(r for r in asset.renditions if r.name.endswith(".vtt"))
+    with urllib.request.urlopen(vtt.url, timeout=30) as reply:
+        text = reply.read().decode()
+        assert reply.headers["Content-Type"].startswith("text/vtt")
+    assert text.startswith("WEBVTT")
+    assert "#xywh=" in text
+
+
+def test_jobs_tell_what_was_done(stack: Site) -> None:
+    asset = stack.client.assets.page().items[0]
+    jobs = {job.type: job for job in stack.client.jobs.page(asset_id=asset.id).items}
+    assert set(jobs) == {"process", "identify", "digest", "proxies", "stills", "waveform"}
+    assert all(job.status == "succeeded" and job.progress == 1 for job in jobs.values())
+    events = [row[0] for row in stack.rows("SELECT type FROM events WHERE asset_id = %s ORDER BY id", asset.id)]
+    assert events[0] == "upload_started"
+    assert events.count("part_completed") >= 4
+    assert events[-1] == "asset_published"
+
+
+def test_an_undecodable_file_fails_with_a_reason_and_is_kept(stack: Site, tmp_path: Path) -> None:
+    path = tmp_path / "holiday.mp4"
+    path.write_bytes(b"this is a text that pretends to be a film\n" * 5000)
+    result = stack.client.upload(path)
+    with pytest.raises(Rejected) as caught:
+        stack.client.wait(result.asset_id, timeout=100)
+    assert "video" in caught.value.message
+    asset = stack.client.assets.get(result.asset_id)
+    assert asset.status == "failed"
+    assert asset.problem is not None
+    assert asset.renditions == []
+    assert asset.original_url is not None
+    with urllib.request.urlopen(asset.original_url, timeout=30) as reply:
+        assert reply.read() == path.read_bytes()
+
+
+def test_a_published_asset_can_be_processed_again_and_stays_readable(stack: Site) -> None:
+    asset = next(a for a in stack.client.assets.page().items if a.state == "published")
+    before = names(asset)
+    request = urllib.request.Request(
+        f"{stack.running.api_url}/v1/assets/{asset.id}/process",
+        method="POST",
+        headers={"Authorization": f"Bearer {stack.token}"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as reply:
+        job = json.load(reply)
+    assert job["type"] == "process"
+    during = stack.client.assets.get(asset.id)
+    assert during.state == "processing"
+    assert names(during) == before
+    again = stack.client.wait(asset.id, timeout=200)
+    assert names(again) == before
+    assert {r.id for r in again.renditions}.isdisjoint({r.id for r in asset.renditions})
