@@ -128,6 +128,8 @@ def translated(operation: str) -> Iterator[None]:
         raise Unavailable(
             "storage_unreachable", "The connection to storage failed.", operation=operation, cause=str(error)
         ) from error
+    except KeyError as error:  # a 200 without what it has to carry: a proxy's page, say
+        raise _problem(_FAILED, operation, cause=f"The answer has no {error}.") from error
     except BotoCoreError as error:
         message = f"Storage cannot be used as it is configured: {error}"
         raise Misconfigured("storage_misconfigured", message, operation=operation) from error

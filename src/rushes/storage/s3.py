@@ -208,7 +208,7 @@ class S3:
             answer = await self.client.upload_part(
                 Bucket=bucket, Key=key, UploadId=storage_upload_id, PartNumber=number, Body=body, **request
             )
-        return bare_etag(answer["ETag"])
+            return bare_etag(answer["ETag"])
 
     async def list_parts(self, bucket: str, key: str, storage_upload_id: str) -> list[StoredPart]:
         """All parts that storage holds of an upload, in ascending order.
@@ -223,8 +223,8 @@ class S3:
                 page = await self.client.list_parts(
                     Bucket=bucket, Key=key, UploadId=storage_upload_id, PartNumberMarker=marker
                 )
-            listed = page.get("Parts", [])
-            parts += [StoredPart(p["PartNumber"], p["Size"], bare_etag(p["ETag"]), _checksum(p)[0]) for p in listed]
+                listed = page.get("Parts", [])
+                parts += [StoredPart(p["PartNumber"], p["Size"], bare_etag(p["ETag"]), _checksum(p)[0]) for p in listed]
             if not page.get("IsTruncated"):
                 return sorted(parts, key=lambda part: part.number)
             # SeaweedFS sorts parts as text, so its pages break at part 10000: an error beats a list with holes.
@@ -268,7 +268,7 @@ class S3:
             answer = await self.client.complete_multipart_upload(
                 Bucket=bucket, Key=key, UploadId=storage_upload_id, **request
             )
-        return bare_etag(answer["ETag"])
+            return bare_etag(answer["ETag"])
 
     async def abort_multipart(self, bucket: str, key: str, storage_upload_id: str) -> None:
         """Give up an upload and free its parts; an upload that is not there any more is as good as aborted.
@@ -294,19 +294,9 @@ class S3:
         try:
             with translated("head"):
                 found = await self.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+                return _stored_object(found)
         except NotFound:
             return None
-        checksum, algorithm = _checksum(found)
-        return StoredObject(
-            size=found["ContentLength"],
-            etag=bare_etag(found["ETag"]),
-            content_type=found.get("ContentType"),
-            modified=found["LastModified"].astimezone(UTC),
-            metadata=decode_metadata(found.get("Metadata", {})),
-            checksum=checksum,
-            checksum_algorithm=algorithm,
-            checksum_type=found.get("ChecksumType"),
-        )
 
     async def get_range(
         self, bucket: str, key: str, *, start: int = 0, length: int | None = None, if_match: str | None = None
@@ -354,7 +344,7 @@ class S3:
             request["ContentType"] = content_type
         with translated("put_object"):
             answer = await self.client.put_object(Bucket=bucket, Key=key, Body=body, ContentLength=size, **request)
-        return bare_etag(answer["ETag"])
+            return bare_etag(answer["ETag"])
 
     async def delete_objects(self, bucket: str, keys: Sequence[str]) -> None:
         """Delete objects; those that are not there count as deleted.
@@ -394,3 +384,17 @@ def _checksum(answer: Mapping[str, Any]) -> tuple[str | None, str | None]:
         if value := answer.get(field):
             return str(value), algorithm
     return None, None
+
+
+def _stored_object(found: Mapping[str, Any]) -> StoredObject:
+    checksum, algorithm = _checksum(found)
+    return StoredObject(
+        size=found["ContentLength"],
+        etag=bare_etag(found["ETag"]),
+        content_type=found.get("ContentType"),
+        modified=found["LastModified"].astimezone(UTC),
+        metadata=decode_metadata(found.get("Metadata", {})),
+        checksum=checksum,
+        checksum_algorithm=algorithm,
+        checksum_type=found.get("ChecksumType"),
+    )
