@@ -325,7 +325,8 @@ async def _started(order: dict[str, Any], inherited: list[int]) -> AsyncIterator
         child = _Child(process, ours)
         try:
             theirs.close()
-            await asyncio.get_running_loop().sock_sendall(ours, json.dumps(order).encode())
+            with contextlib.suppress(ConnectionError):  # it died already; what it did not say tells so
+                await asyncio.get_running_loop().sock_sendall(ours, json.dumps(order).encode())
             yield child
         finally:
             await _kill(process)
@@ -368,7 +369,10 @@ async def _receive(child: _Child, seconds: float | None) -> tuple[dict[str, Any]
         raise Unavailable("sandbox_slow", f"The media sandbox did not start within {seconds:.0f} s.") from None
     finally:
         loop.remove_reader(child.control)
-    data, handles, _, _ = socket.recv_fds(child.control, 65536, 4)
+    try:
+        data, handles, _, _ = socket.recv_fds(child.control, 65536, 4)
+    except ConnectionError:
+        data, handles = b"", []
     return (json.loads(data) if data else {}), handles
 
 

@@ -1,0 +1,1 @@
+"""Tests of media/: real decoders, real sandboxes, files made here."""

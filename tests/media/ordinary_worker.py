@@ -1,0 +1,38 @@
+"""A worker that is an ordinary user: identifies a file, makes its proxies, and lets an intruder loose in its sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import cast
+
+from rushes.media import sandbox as sandboxes
+from rushes.media.identify import identify
+from rushes.media.limits import Limits
+from rushes.media.sandbox import Mode, run_task
+from rushes.media.source import FileSource
+from rushes.media.stills import make_stills
+from rushes.media.video import make_proxies
+
+
+async def main(mode: str, given: dict[str, object]) -> None:
+    home = Path(__file__).parent
+    job_dir = home / "job"
+    job_dir.mkdir(mode=0o700)
+    sandbox = await sandboxes.detect(cast("Mode", mode))
+    source = FileSource(home / "turned.mov")
+    info = await identify(source, job_dir, sandbox)
+    outputs = await make_proxies(source, info, job_dir, sandbox) + await make_stills(source, info, job_dir, sandbox)
+    given["worker"] = 1
+    package = home / "tasks" / "deep"
+    package.mkdir(parents=True)
+    (home / "intruder.py").rename(package / "intruder.py")
+    tried = await run_task(sandbox, "deep.intruder", given, None, job_dir, Limits(), paths=[package.parent])
+    said = {"user_namespace": sandbox.user_namespace, "size": [outputs[0].width, outputs[0].height], "tried": tried.result}
+    print(json.dumps(said))  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], json.loads(sys.argv[2])))
