@@ -20,15 +20,19 @@ SCOPE = """tenant = %(tenant)s AND (%(sees_tenant)s OR creator = %(creator)s)
 MAX_LOG_LINES = 200
 
 
-async def insert(conn: Conn, row: Job) -> None:
-    """Add the job unless it is there already: a workflow that is run again finds its own jobs."""
+async def insert(conn: Conn, row: Job) -> UUID:
+    """Add the job, unless its parent has one of this type already; returns the id of the one that is there."""
     names = COLUMNS.split(", ")
     values = {name: getattr(row, name) for name in names} | {"log": Jsonb(row.log), "problem": None}
     places = ", ".join(f"%({name})s" for name in names)
-    await conn.execute(
-        f"INSERT INTO jobs ({COLUMNS}) VALUES ({places}) ON CONFLICT (id) DO NOTHING".encode(),
+    cursor = await conn.execute(
+        f"""INSERT INTO jobs ({COLUMNS}) VALUES ({places})
+        ON CONFLICT (parent_id, type) DO UPDATE SET type = EXCLUDED.type RETURNING id""".encode(),
         values,
     )
+    found = await cursor.fetchone()
+    assert found is not None, "inserted or there"
+    return UUID(str(found[0]))
 
 
 async def get(conn: Conn, who: Principal, job_id: UUID, *, lock: bool = False) -> Job | None:

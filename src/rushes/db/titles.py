@@ -41,8 +41,9 @@ async def insert(conn: Conn, row: Title) -> None:
     await conn.execute(f"INSERT INTO titles ({COLUMNS}) VALUES ({places})".encode(), values)
 
 
-async def get(conn: Conn, who: Principal, title_id: UUID) -> Title | None:
-    query = f"SELECT {COLUMNS} FROM titles WHERE id = %(id)s AND {SCOPE}"
+async def get(conn: Conn, who: Principal, title_id: UUID, *, lock: bool = False) -> Title | None:
+    """With `lock`, the title cannot be deleted before the transaction ends; one that is being deleted is waited for."""
+    query = f"SELECT {COLUMNS} FROM titles WHERE id = %(id)s AND {SCOPE}{' FOR SHARE' if lock else ''}"
     return await fetch_one(conn, TITLE, query, {"id": title_id} | scope_args(who))
 
 
@@ -83,10 +84,14 @@ async def update(conn: Conn, who: Principal, title_id: UUID, changes: dict[str, 
     return await fetch_one(conn, TITLE, query, values | {"now": now, "id": title_id} | scope_args(who))
 
 
-async def delete(conn: Conn, who: Principal, title_id: UUID, now: datetime) -> None:
-    """Hide a title for good; the rows of deleted assets still refer to it."""
+async def delete(conn: Conn, who: Principal, title_id: UUID, now: datetime) -> bool:
+    """Hide a title for good; the rows of deleted assets still refer to it. False when there is none in scope.
+
+    Holds the row's lock from then on, so that what `is_used` says stays true until the transaction ends.
+    """
     query = f"UPDATE titles SET deleted_at = %(now)s WHERE id = %(id)s AND {SCOPE}"
-    await conn.execute(query.encode(), {"id": title_id, "now": now} | scope_args(who))
+    cursor = await conn.execute(query.encode(), {"id": title_id, "now": now} | scope_args(who))
+    return cursor.rowcount == 1
 
 
 async def is_used(conn: Conn, title_id: UUID) -> bool:

@@ -83,7 +83,7 @@ async def change(
     async with ctx.db.transaction() as conn:
         if await assets.get(conn, who, asset_id, lock=True) is None:
             raise _absent()
-        if title_id is not None and await titles.get(conn, who, title_id) is None:
+        if title_id is not None and await titles.get(conn, who, title_id, lock=True) is None:
             raise NotFound("title_not_found", "There is no such title.")
         wanted = {"filename": filename, "title_id": title_id}
         await assets.change(conn, asset_id, ctx.now(), **{name: v for name, v in wanted.items() if v is not None})

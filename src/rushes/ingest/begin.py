@@ -16,6 +16,8 @@ from rushes.plan import PartPlan, plan_parts
 from rushes.storage import original_key
 from rushes.wire import BeginUpload, NewTitle
 
+MAX_TITLE = 500  # characters, as `NewTitle` takes them
+
 
 async def begin(
     ctx: Context, who: Principal, wanted: BeginUpload, *, idempotency_key: str | None, origin: str
@@ -27,6 +29,8 @@ async def begin(
     """
     if who.upload is not None:
         raise Forbidden("token_scope", "This token is for one upload; it cannot begin another.")
+    if not wanted.content_type.isascii():
+        raise Invalid("content_type_invalid", "A content type is plain ASCII, such as video/mp4.")
     plan = plan_parts(wanted.size, wanted.part_size)
     now = ctx.now()
     async with ctx.db.transaction() as conn:
@@ -41,8 +45,13 @@ async def begin(
 async def _begun_before(conn: Conn, who: Principal, wanted: BeginUpload, key: str) -> Upload | None:
     if len(key) > 200:
         raise Invalid("idempotency_key_long", "An Idempotency-Key may have at most 200 characters.")
+    if "\x00" in key:
+        raise Invalid("idempotency_key_invalid", "An Idempotency-Key may not contain NUL characters.")
     upload = await uploads.by_idempotency_key(conn, who, key)
-    if upload and (upload.size, upload.filename) != (wanted.size, wanted.filename):
+    if upload is None:
+        return None
+    elsewhere = who.title is not None and upload.title_id != who.title
+    if elsewhere or (upload.size, upload.filename) != (wanted.size, wanted.filename):
         raise Conflict(
             "idempotency_key_reused", "This Idempotency-Key began another upload; use a new one for each file."
         )
@@ -134,13 +143,14 @@ async def _title(conn: Conn, who: Principal, wanted: BeginUpload, now: datetime)
     """The title that the upload is for: the one named, the one the token is for, or a new one."""
     title_id = wanted.title_id or who.title
     if title_id is None:
-        fields = wanted.title or NewTitle(title=PurePosixPath(wanted.filename).stem or wanted.filename)
+        name = PurePosixPath(wanted.filename).stem or wanted.filename
+        fields = wanted.title or NewTitle(title=name[:MAX_TITLE])
         title = new_title(who, fields, now, project=wanted.project_id)
         await titles.insert(conn, title)
         return title.id
     if wanted.title is not None:
         raise Invalid("title_twice", "Give either `title_id` or `title`, not both.")
-    if await titles.get(conn, who, title_id) is None:
+    if await titles.get(conn, who, title_id, lock=True) is None:
         raise NotFound("title_not_found", "There is no such title.")
     return title_id
 

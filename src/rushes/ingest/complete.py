@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 from uuid import UUID
 
-from rushes import checksum, events
+from rushes import events
 from rushes.db import parts, uploads
 from rushes.errors import Conflict
 from rushes.ingest.context import Context, Work
-from rushes.ingest.grant import HeldChange, find, locked, record_done
+from rushes.ingest.grant import HeldChange, check_checksum, find, locked, record_done
 from rushes.model import Part, Principal, Upload, UploadState
 from rushes.wire import CompleteUpload
 
@@ -29,7 +29,7 @@ async def complete(ctx: Context, who: Principal, upload_id: UUID, request: Compl
     upload has ended otherwise, `NotFound`.
     """
     if request.checksum is not None:
-        checksum.decode(request.checksum)
+        check_checksum(request.checksum)
     missing = await _start(ctx, who, upload_id, request)
     if missing:
         raise parts_missing(missing)

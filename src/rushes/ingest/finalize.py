@@ -65,6 +65,8 @@ async def _adopt(ctx: Context, upload: Upload, attempt: int, unreported: list[Pa
             return False
         await parts.hold(conn, upload.id, found, now)
         sizes = {part.number: part.size for part in unreported}
+        for number, _ in found:
+            await events.append(conn, "part_completed", upload, now, number=number, size=sizes[number], way="found")
         size = sum(sizes[number] for number, _ in found)
         await uploads.record_progress(
             conn, upload.id, parts=len(found), size=size, now=now, expires_at=current.expires_at

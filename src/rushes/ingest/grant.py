@@ -13,7 +13,7 @@ from uuid import UUID
 
 from rushes import checksum, events
 from rushes.db import Conn, parts, uploads
-from rushes.errors import Conflict, NotFound
+from rushes.errors import Conflict, Invalid, NotFound
 from rushes.ingest.context import Context
 from rushes.model import Part, Principal, Upload, UploadState
 from rushes.plan import PartPlan
@@ -23,12 +23,29 @@ from rushes.wire import DonePart, Grant, GrantReply, GrantRequest, Held, WantedP
 
 async def grant(ctx: Context, who: Principal, upload_id: UUID, request: GrantRequest) -> GrantReply:
     """Record `request.done`, open `request.want`, and sign. Raises `NotFound`, `Conflict`, `Invalid`."""
+    _check_wanted(request.want)
     now = ctx.now()
     upload, held = await _record(ctx, who, upload_id, request, now)
     if upload.storage_upload_id is None and request.want:
         await _open_in_storage(ctx, upload)
         upload, held = await _record(ctx, who, upload_id, request, now)
     return GrantReply(grants=await _sign(ctx, upload, request.want, now), held=held, expires_at=_slid(ctx, upload, now))
+
+
+def _check_wanted(want: Sequence[WantedPart]) -> None:
+    """Raise `Invalid` for a checksum that storage would refuse, or two of them for one part: the ledger holds one."""
+    checksums: dict[int, str] = {}
+    for part in want:
+        check_checksum(part.checksum)
+        if checksums.setdefault(part.number, part.checksum) != part.checksum:
+            raise Invalid("part_twice", f"Part {part.number} is asked for with two checksums.", number=part.number)
+
+
+def check_checksum(text: str) -> None:
+    """Raise `Invalid` unless `text` is a CRC64NVME written as storage writes it: checksums are compared as text."""
+    canonical = checksum.encode(checksum.decode(text))
+    if canonical != text:
+        raise Invalid("checksum_invalid", f"{text!r} is not how base64 writes this checksum; {canonical!r} is.")
 
 
 async def _record(
@@ -84,9 +101,13 @@ class HeldChange:
 async def record_done(conn: Conn, upload: Upload, done: Iterable[DonePart], now: datetime) -> HeldChange:
     """Record reported parts of a locked upload, each once, with an event for each that is new.
 
-    Raises `Conflict` (part_not_granted) for a part that was never granted with that checksum.
+    Raises `Conflict` (part_not_granted) for a part that was never granted with that checksum, `Invalid` for an ETag that
+    no storage gives.
     """
     reported = {part.number: part for part in done}
+    for number, part in reported.items():
+        if not (part.etag.isascii() and part.etag.isprintable()):
+            raise Invalid("etag_invalid", f"The ETag of part {number} is not the one storage gave.", number=number)
     known = await parts.some(conn, upload.id, sorted(reported))
     for number, part in reported.items():
         row = known.get(number)
@@ -111,7 +132,6 @@ async def _open_parts(conn: Conn, upload: Upload, want: Sequence[WantedPart]) ->
     lost: list[Part] = []
     for number, part in sorted(wanted.items()):
         length = plan.length(number)
-        checksum.decode(part.checksum)
         row = known.get(number)
         if row is None or row.checksum != part.checksum:
             opened.append((number, length, part.checksum))
@@ -156,7 +176,8 @@ async def _sign(ctx: Context, upload: Upload, want: Sequence[WantedPart], now: d
         return []
     assert upload.storage_upload_id is not None, "opened before the transaction, and never unset"
     plan = plan_of(upload)
-    seconds = min(ctx.settings.grant_seconds, (upload.expires_at - now).total_seconds())
+    left = (_slid(ctx, upload, now) - now).total_seconds()
+    seconds = max(1.0, min(ctx.settings.grant_seconds, left))  # no URL can live for less than a second
     signer = (await ctx.storage.signer()).parts(
         upload.bucket,
         upload.key,

@@ -50,11 +50,10 @@ async def change(ctx: Context, who: Principal, title_id: UUID, patch: TitlePatch
 async def delete(ctx: Context, who: Principal, title_id: UUID) -> None:
     """Raises `Conflict` while assets belong to the title."""
     async with ctx.db.transaction() as conn:
-        if await titles.get(conn, who, title_id) is None:
+        if not await titles.delete(conn, who, title_id, ctx.now()):
             raise _absent()
         if await titles.is_used(conn, title_id):
             raise Conflict("title_in_use", "Assets belong to this title; move or delete them first.")
-        await titles.delete(conn, who, title_id, ctx.now())
 
 
 def _absent() -> NotFound:

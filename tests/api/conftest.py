@@ -1,0 +1,16 @@
+"""One desk for the folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from ingest.equipment import Desk, open_desk
+from rushes.config import Settings
+
+
+@pytest.fixture(scope="session")
+async def desk(settings: Settings) -> AsyncIterator[Desk]:
+    async with open_desk(settings) as opened:
+        yield opened
