@@ -34,6 +34,8 @@ async def serving(script: Script) -> AsyncIterator[tuple[str, list[str]]]:
         seen.append(f"{method} {path}")
         told = script(method, path)
         if told is not None:
+            if "expect: 100-continue" in head.lower():
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             length = next((line[15:] for line in head.lower().split("\r\n") if line.startswith("content-length:")), "0")
             await reader.readexactly(int(length))
             writer.write(told)
