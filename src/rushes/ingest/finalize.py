@@ -219,6 +219,7 @@ class Verdict:
 
 
 async def _ingest(ctx: Context, conn: Conn, upload: Upload, verdict: Verdict, now: datetime) -> None:
+    await _hold_the_rest(conn, upload, now)
     await uploads.move(conn, upload, UploadState.INGESTED, now)
     await quota.settle(conn, upload)
     await assets.change(
@@ -236,6 +237,20 @@ async def _ingest(ctx: Context, conn: Conn, upload: Upload, verdict: Verdict, no
     asset = await assets.load(conn, upload.asset_id, lock=True)
     assert asset is not None, "begin made it, and the upload refers to it"
     await start_processing(ctx, conn, asset, now)
+
+
+async def _hold_the_rest(conn: Conn, upload: Upload, now: datetime) -> None:
+    """An object that is whole holds every part, also one that nobody could report: storage had assembled it before."""
+    rest = [part for part in await parts.all_of(conn, upload.id) if part.held_at is None]
+    await parts.hold(conn, upload.id, [(part.number, "") for part in rest], now)
+    await uploads.record_progress(
+        conn,
+        upload.id,
+        parts=len(rest),
+        size=sum(part.size for part in rest),
+        now=now,
+        expires_at=upload.expires_at,
+    )
 
 
 async def fail(ctx: Context, upload_id: UUID, attempt: int, code: str, message: str, **details: Any) -> None:
