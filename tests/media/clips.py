@@ -61,7 +61,10 @@ def _cut(name: str) -> Callable[[Clips, Path], None]:
 
 
 def _text(text: str) -> Callable[[Clips, Path], None]:
-    return lambda _, path: path.write_text(text) and None
+    def make(_: Clips, path: Path) -> None:
+        path.write_text(text)
+
+    return make
 
 
 def _rotated(clips: Clips, path: Path) -> None:
@@ -112,8 +115,8 @@ _MAKERS: dict[str, Callable[[Clips, Path], None]] = {
         "-vf", "format=yuv420p10le,setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc",
         "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error", "-t", "1",
     ),
-    "large.mp4": _ffmpeg("-vf", "scale=1920:1080", *_X264, "-t", "1"),
-    "upright.mp4": _ffmpeg("-vf", "scale=1280:720,transpose", *_X264, "-t", "1"),
+    "large.mp4": _ffmpeg("-vf", "scale=1920:1080", *_X264, "-frames:v", "12", "-shortest"),
+    "upright.mp4": _ffmpeg("-vf", "scale=1280:720,transpose", *_X264, "-frames:v", "12", "-shortest"),
     "black_start.mp4": _black_start,
     "late_sound.mkv": _late_sound,
     "cut_front.mp4": _cut("base.mp4"),

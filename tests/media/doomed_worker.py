@@ -20,7 +20,7 @@ class Silent:
     size = 1_000_000
 
     async def read(self, start: int, length: int) -> AsyncIterator[bytes]:
-        print("running", flush=True)  # noqa: T201
+        print("running", flush=True)
         await asyncio.sleep(1000)
         yield b"x" * length if start else b""
 

@@ -1,4 +1,4 @@
-"""A worker that is an ordinary user: identifies a file, makes its proxies, and lets an intruder loose in its sandbox."""
+"""A worker that is an ordinary user: makes proxies, and lets an intruder loose in its sandbox."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ async def main(mode: str, given: dict[str, object]) -> None:
     package.mkdir(parents=True)
     (home / "intruder.py").rename(package / "intruder.py")
     tried = await run_task(sandbox, "deep.intruder", given, None, job_dir, Limits(), paths=[package.parent])
-    said = {"user_namespace": sandbox.user_namespace, "size": [outputs[0].width, outputs[0].height], "tried": tried.result}
-    print(json.dumps(said))  # noqa: T201
+    size = [outputs[0].width, outputs[0].height]
+    said = {"user_namespace": sandbox.user_namespace, "size": size, "tried": tried.result}
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ import subprocess
 import sys
 import sysconfig
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from rushes.errors import Misconfigured, Rejected, Unavailable
@@ -24,10 +24,23 @@ from rushes.media.source import FileSource
 
 from . import intruder
 from .clips import Clips, Counted
+from .processes import alive, descendants, until
 
 PYTHON = str(Path(sys.executable).resolve())
 HERE = Path(__file__).parent
+INTRUDER = Path(intruder.__file__).read_text()
 ROOT = HERE.parents[__name__.count(".") - 1]  # where this package's own package lies
+
+_READ_FOUR_BYTES = """
+import http.client
+connection = http.client.HTTPConnection("127.0.0.1", 8000)
+connection.request("GET", "/source", headers={"Range": "bytes=4-7"})
+print(connection.getresponse().read().decode())
+"""
+_HELD_BY_NAMESPACES = (
+    "canary", "passwd", "write elsewhere", "write outside", "host port", "udp", "host processes", "kill worker",
+    "become root",
+)  # fmt: skip
 
 
 def _given(tmp_path: Path, port: int) -> dict[str, Any]:
@@ -63,29 +76,32 @@ async def test_a_program_reaches_nothing_but_its_directory(
 ) -> None:
     given = _given(tmp_path, host_port)
     lines: list[str] = []
-    code = Path(intruder.__file__).read_text()
-    argv = [PYTHON, "-I", "-S", "-c", code, json.dumps(given)]
+    argv = [PYTHON, "-I", "-S", "-c", INTRUDER, json.dumps(given)]
     await run_tool(namespaces, argv, FileSource(clips.base), job, Limits(), lines.append)
     tried = json.loads(lines[0])
     _assert_confined(tried, given, job)
 
 
 async def test_a_program_reads_the_source_and_no_other_address(namespaces: Sandbox, job: Path, clips: Clips) -> None:
-    code = "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000); c.request('GET', '/source', headers={'Range': 'bytes=4-7'}); print(c.getresponse().read().decode())"
     lines: list[str] = []
-    await run_tool(namespaces, [PYTHON, "-I", "-S", "-c", code], FileSource(clips.base), job, Limits(), lines.append)
+    argv = [PYTHON, "-I", "-S", "-c", _READ_FOUR_BYTES]
+    await run_tool(namespaces, argv, FileSource(clips.base), job, Limits(), lines.append)
     assert lines == ["ftyp"]
+
+
+def _names(folder: str) -> list[str]:
+    return [path.name for path in Path(folder).iterdir()]
 
 
 async def test_the_bind_mounts_alone_hold_where_there_is_no_landlock(
     namespaces: Sandbox, tmp_path: Path, job: Path, host_port: int
 ) -> None:
-    bare = sandboxes.replace(namespaces, landlock_abi=0, seccomp=False)
+    bare = replace(namespaces, landlock_abi=0, seccomp=False)
     given = _given(tmp_path, host_port)
     tried = (await run_task(bare, intruder.__name__, given, None, job, Limits(), paths=[ROOT])).result
-    for what in ("canary", "passwd", "write elsewhere", "write outside", "host port", "udp", "host processes", "kill worker", "become root"):
+    for what in _HELD_BY_NAMESPACES:
         assert str(tried[what]).startswith("refused"), what
-    assert list(Path(given["outside"]).iterdir()) == []
+    assert _names(given["outside"]) == []
 
 
 @pytest.mark.parametrize(
@@ -105,7 +121,7 @@ async def test_limits_strike_and_are_named(
         await run_tool(namespaces, [PYTHON, "-I", "-S", "-c", code], FileSource(clips.base), job, limits, print)
     assert caught.value.code == expected
     assert "\x1b" not in caught.value.details["log"]
-    assert _group_is_gone(job)
+    assert descendants(os.getpid()) == []
 
 
 async def test_a_crash_may_be_tried_again(namespaces: Sandbox, job: Path, clips: Clips) -> None:
@@ -141,27 +157,16 @@ async def test_cancelling_kills_the_whole_group_at_once(namespaces: Sandbox, job
     lines: list[str] = []
     code = "import time; print('up', flush=True); time.sleep(100)"
     argv = [PYTHON, "-I", "-S", "-c", code]
-    work = asyncio.ensure_future(
-        run_tool(namespaces, argv, FileSource(clips.base), job, Limits(), lines.append)
-    )
-    while not lines:
-        await asyncio.sleep(0.01)
-    group = _children()
+    work = asyncio.ensure_future(run_tool(namespaces, argv, FileSource(clips.base), job, Limits(), lines.append))
+    await until(lambda: lines)
+    group = descendants(os.getpid())
     assert len(group) == 3  # launcher, init, tool
     started = time.monotonic()
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
     assert time.monotonic() - started < 2
-    assert not [process for process in group if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-
-
-def _children() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if "rushes.media.jail" in " ".join(p.cmdline()) or "time.sleep" in " ".join(p.cmdline())]
-
-
-def _group_is_gone(job: Path) -> bool:
-    return not _children() and job.exists()
+    assert alive(group) == []
 
 
 @pytest.mark.parametrize("mode", ["namespaces", "inherited"])
@@ -172,12 +177,11 @@ async def test_tools_die_with_their_worker(tmp_path: Path, clips: Clips, mode: s
     )  # fmt: skip
     assert worker.stdout is not None
     assert await worker.stdout.readline() == b"running\n"
-    tools = psutil.Process(worker.pid).children(recursive=True)
+    tools = descendants(worker.pid)
     assert len(tools) == (3 if mode == "namespaces" else 2)
     worker.kill()
     await worker.communicate()
-    _, alive = psutil.wait_procs(tools, timeout=5)
-    assert alive == []
+    await until(lambda: not alive(tools), seconds=5)
 
 
 async def test_nothing_runs_bare(monkeypatch: pytest.MonkeyPatch, namespaces: Sandbox, job: Path, clips: Clips) -> None:
@@ -199,7 +203,8 @@ async def test_detect_says_what_there_is() -> None:
 
 
 def test_av_never_enters_the_worker() -> None:
-    code = "import sys, rushes.media.identify, rushes.media.video, rushes.media.stills, rushes.media.audio; print([m for m in ('av', 'PIL', 'numpy') if m in sys.modules])"
+    modules = "rushes.media.identify, rushes.media.video, rushes.media.stills, rushes.media.audio"
+    code = f"import sys, {modules}; print([m for m in ('av', 'PIL', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -215,10 +220,9 @@ def test_the_same_as_an_ordinary_user(tmp_path: Path, clips: Clips, host_port: i
             shutil.copy(path, home)
         given = _given(home, host_port)
         _to_nobody(home)
-        done = subprocess.run(
-            [*_AS_NOBODY, "env", "-i", f"HOME={home}", f"PYTHONPATH={_python_path()}", python, home / "ordinary_worker.py", mode, json.dumps(given)],
-            capture_output=True, text=True, check=False, timeout=60, cwd=home,
-        )  # fmt: skip
+        worker = [python, str(home / "ordinary_worker.py"), mode, json.dumps(given)]
+        command = [*_AS_NOBODY, "env", "-i", f"HOME={home}", f"PYTHONPATH={_python_path()}", *worker]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=home)
         assert done.returncode == 0, done.stderr
         said = json.loads(done.stdout)
         assert said["user_namespace"] is (mode == "namespaces")
@@ -254,5 +258,3 @@ def _python_of_nobody() -> str:
         except OSError:
             continue
     pytest.skip(f"no {version} that nobody can start")
-
-

@@ -42,6 +42,7 @@ _NOBODY = 65534
 _LOG_TAIL = 8 * 1024  # bytes of a tool's stderr that are kept
 _LINE_LIMIT = 1024 * 1024  # bytes of one message of a tool
 _START_SECONDS = 30.0
+_KILL_SECONDS = 3.0
 _MEMORY_WORDS = ("Cannot allocate memory", "MemoryError", "bad_alloc", "malloc of size")
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from rushes.media.jail.launch import main; main()"
 
@@ -307,6 +308,7 @@ def _environment() -> dict[str, str]:
         "HOME": "/nonexistent",
         "TMPDIR": ".",
         "OPENBLAS_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "4",  # an arena a thread would use up the address space on machines with many cores
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 
@@ -333,19 +335,28 @@ async def _started(order: dict[str, Any], inherited: list[int]) -> AsyncIterator
 
 
 async def _kill(process: asyncio.subprocess.Process) -> None:
-    """Kill the whole group and wait until it is gone; a second cancellation does not shorten the wait."""
+    """Kill all that the launcher started and wait until it is gone; a second cancellation does not shorten the wait."""
+    drained = asyncio.ensure_future(process.communicate())
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    drained = asyncio.ensure_future(process.communicate())
+            process.terminate()  # the launcher kills the rest, waits for it, and ends
+    harder = asyncio.get_running_loop().call_later(_KILL_SECONDS, _kill_group, process)
     cancelled: asyncio.CancelledError | None = None
     while not drained.done():
         try:
             await asyncio.shield(drained)
         except asyncio.CancelledError as error:
             cancelled = error
+    harder.cancel()
     if cancelled is not None:
         raise cancelled
+
+
+def _kill_group(process: asyncio.subprocess.Process) -> None:
+    """For a launcher that did not do as it was asked."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _listening(child: _Child) -> socket.socket:

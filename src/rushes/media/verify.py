@@ -40,7 +40,10 @@ def check_proxy(info: MediaInfo, target: Target, measured: Measured) -> None:
         raise Unavailable(
             "tool_crashed", f"{measured.name} came out as {measured.width} by {measured.height}, not as ordered."
         )
-    check_seconds(video.duration or info.duration, measured.video_seconds, "picture")
+    if video.duration:
+        check_seconds(video.duration, measured.video_seconds, "picture")
+    else:  # the container's duration is that of its longest stream
+        check_seconds(info.duration, max(measured.video_seconds, measured.audio_seconds), "picture or sound")
     expected_frames = video.frames or 0
     if (
         expected_frames

@@ -4,16 +4,17 @@ by PyAV.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any
 
 import av
 import av.error
-from av.audio.resampler import AudioResampler
 
 from rushes.media.inside import talk
 from rushes.media.inside.opened import Decoder, opened, packets
 from rushes.media.inside.reader import Reader
+from rushes.media.inside.resampled import Resampled, silence_before
 
 _CLOCK = 90000  # ticks a second of every proxy's video
 _TURNS = {90: ["clock"], 180: ["clock", "clock"], 270: ["cclock"]}
@@ -33,13 +34,17 @@ def transcode(arguments: dict[str, Any], reader: Reader, voice: talk.Voice) -> d
         proxies = [Proxy(target, arguments, start) for target in arguments["targets"]]
         decoders = {stream.index: Decoder() for stream in (video, sound) if stream is not None}
         cascade: Cascade | None = None
+        heard = False
         for packet in packets(container, *[stream for stream in (video, sound) if stream is not None]):
             for frame in decoders[packet.stream_index].frames(packet):
                 if packet.stream_index != video.index:
-                    for proxy in proxies:
-                        proxy.hear(frame)
+                    if not heard:
+                        heard = True
+                        _hear(proxies, silence_before(container, frame, arguments["seconds"]))
+                    _hear(proxies, [frame])
                     continue
-                cascade = cascade or Cascade(video, frame, arguments)
+                if cascade is None or not cascade.fits(frame):
+                    cascade = Cascade(video, frame, arguments)
                 for proxy, scaled in zip(proxies, cascade.scale(frame), strict=True):
                     proxy.see(scaled)
                 if arguments["seconds"] and frame.time is not None:
@@ -54,10 +59,17 @@ def transcode(arguments: dict[str, Any], reader: Reader, voice: talk.Voice) -> d
     return {}
 
 
+def _hear(proxies: list[Proxy], frames: Iterable[Any]) -> None:
+    for frame in frames:
+        for proxy in proxies:
+            proxy.hear(frame)
+
+
 class Cascade:
     """One chain of filters for all sizes: upright and square, then each size from the one above."""
 
     def __init__(self, video: Any, frame: Any, arguments: dict[str, Any]) -> None:
+        self._shape = frame.width, frame.height, frame.format.name
         self._graph = av.filter.Graph()
         node = self._graph.add_buffer(
             width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or video.time_base
@@ -85,6 +97,10 @@ class Cascade:
         node.link_to(following, pad, 0)
         return following
 
+    def fits(self, frame: Any) -> bool:
+        """Whether the frame is of the kind this cascade was built for; some streams change in mid-way."""
+        return self._shape == (frame.width, frame.height, frame.format.name)
+
     def scale(self, frame: Any) -> list[Any]:
         """The frame at every target's size, largest first."""
         self._source.push(frame)
@@ -104,12 +120,12 @@ class Proxy:
         self._start = start
         self._last = -1
         self._audio: Any = None
-        self._heard: int | None = None
+        self._heard = 0  # samples
         sound = arguments["audio"]
         if sound:
             self._audio = self._file.add_stream("aac", rate=sound["rate"], layout=sound["layout"])
             self._audio.bit_rate = target["audio_bits"]
-            self._resampler = AudioResampler(format="fltp", layout=sound["layout"], rate=sound["rate"], frame_size=1024)
+            self._resampled = Resampled(sample="fltp", layout=sound["layout"], rate=sound["rate"], frame_size=1024)
 
     def see(self, frame: Any) -> None:
         if frame.pts is None:
@@ -122,21 +138,17 @@ class Proxy:
         self._file.mux(self._video.encode(frame))
 
     def hear(self, frame: Any) -> None:
-        if self._heard is None:
-            first = Fraction(0) if frame.pts is None else frame.pts * frame.time_base - self._start
-            self._heard = max(0, round(first * self._audio.rate))
-        frame.pts = None
-        self._encode_sound(frame)
+        self._encode_sound(self._resampled.take(frame))
 
-    def _encode_sound(self, frame: Any) -> None:
-        for piece in self._resampler.resample(frame):
-            piece.pts, piece.time_base = self._heard, Fraction(1, self._audio.rate)
-            self._heard = (self._heard or 0) + piece.samples
-            self._file.mux(self._audio.encode(piece))
+    def _encode_sound(self, frames: Iterable[Any]) -> None:
+        for frame in frames:
+            frame.pts, frame.time_base = self._heard, Fraction(1, self._audio.rate)
+            self._heard += frame.samples
+            self._file.mux(self._audio.encode(frame))
 
     def close(self) -> None:
         if self._audio is not None:
-            self._encode_sound(None)
+            self._encode_sound(self._resampled.flush())
             self._file.mux(self._audio.encode(None))
         self._file.mux(self._video.encode(None))
         self._file.close()

@@ -8,17 +8,18 @@ doubles, so memory and file stay bounded for any length.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from av.audio.resampler import AudioResampler
 from PIL import Image
 
 from rushes.media.inside import talk
 from rushes.media.inside.opened import Decoder, opened, packets
 from rushes.media.inside.reader import Reader
+from rushes.media.inside.resampled import Resampled, silence_before
 
 Image.init()  # all plugins now: later their files may be out of reach
 _FINEST = 256  # samples per pixel
@@ -39,18 +40,21 @@ def make_waveform(arguments: dict[str, Any], reader: Reader, voice: talk.Voice) 
     with opened(reader, arguments, arguments["demuxer"]) as container:
         stream = container.streams[arguments["index"]]
         rate = stream.codec_context.sample_rate
-        decoder, resampler = Decoder(), AudioResampler(format="s16", layout="mono", rate=rate)
+        decoder, resampled = Decoder(), Resampled(sample="s16", layout="mono", rate=rate)
+        begun = False
         for packet in packets(container, stream):
             for frame in decoder.frames(packet):
-                for mono in resampler.resample(frame):
-                    peaks.add(mono.to_ndarray()[0])
+                if not begun:
+                    begun = True
+                    for quiet in silence_before(container, frame, arguments["seconds"]):
+                        peaks.take(resampled.take(quiet))
+                peaks.take(resampled.take(frame))
             if arguments["seconds"]:
                 done = peaks.samples / rate
                 voice.progress(
                     min(0.99, done / arguments["seconds"]), f"{done:.0f} of {arguments['seconds']:.0f} s are drawn"
                 )
-        for mono in resampler.resample(None):
-            peaks.add(mono.to_ndarray()[0])
+        peaks.take(resampled.flush())
     decoder.check()
     lows, highs = peaks.finish()
     if not peaks.samples:
@@ -71,6 +75,10 @@ class Peaks:
         self._pixels = 0
         self._waiting: list[Samples] = []
         self._waiting_samples = 0
+
+    def take(self, frames: Iterable[Any]) -> None:
+        for frame in frames:
+            self.add(frame.to_ndarray()[0])
 
     def add(self, samples: Samples) -> None:
         self._waiting.append(samples)

@@ -49,8 +49,10 @@ def _launch_namespaced(control: socket.socket, order: dict[str, Any]) -> NoRetur
     child = os.fork()
     if child:
         os.close(alive)
+        _kill_on_request(child)
         os.waitpid(child, 0)
         os._exit(0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.close(keep)
     libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
     if select.select([alive], [], [], 0)[0]:  # the launcher died before it could be watched; its pid is 0 from here
@@ -69,6 +71,8 @@ def _run_and_report(control: socket.socket, order: dict[str, Any]) -> None:
     child = os.fork()
     if not child:
         _become_tool(control, order, parent)
+    if order["mode"] != "namespaces":
+        _kill_on_request(child)
     os.close(1)
     os.close(2)
     _, status, usage = os.wait4(child, 0)
@@ -79,6 +83,14 @@ def _run_and_report(control: socket.socket, order: dict[str, Any]) -> None:
         "memory": usage.ru_maxrss * 1024,
     }
     control.send(json.dumps({"ended": ended}).encode())
+
+
+def _kill_on_request(child: int) -> None:
+    """On SIGTERM kill the child, and live on to wait for it: the launcher's end then means that everything has ended.
+
+    The death of an init waits for that of every process in its table; a worker cannot wait for them itself.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGKILL))
 
 
 def _become_tool(control: socket.socket, order: dict[str, Any], parent: int) -> NoReturn:

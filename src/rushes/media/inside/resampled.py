@@ -1,0 +1,49 @@
+"""Sound in one format, whatever the stream turns into on the way, beginning when the file begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+
+_PIECE = 48000  # samples of silence made at a time
+
+
+class Resampled:
+    """Feeds frames through a resampler, and through a new one when rate, layout or format change in mid-stream."""
+
+    def __init__(self, sample: str, layout: str, rate: int, frame_size: int | None = None) -> None:
+        self._wanted: dict[str, Any] = {"format": sample, "layout": layout, "rate": rate, "frame_size": frame_size}
+        self._resampler = AudioResampler(**self._wanted)
+        self._shape: tuple[object, ...] | None = None
+
+    def take(self, frame: Any) -> Iterator[Any]:
+        """The frames that one frame becomes."""
+        shape = frame.format.name, frame.layout.name, frame.sample_rate
+        if self._shape is not None and shape != self._shape:
+            yield from self.flush()
+        self._shape = shape
+        frame.pts = None  # counted by whoever writes: stamps of broken files jump
+        yield from self._resampler.resample(frame)
+
+    def flush(self) -> Iterator[Any]:
+        """What is left; the next frame starts afresh."""
+        if self._shape is not None:
+            yield from self._resampler.resample(None)
+            self._resampler = AudioResampler(**self._wanted)
+            self._shape = None
+
+
+def silence_before(container: Any, frame: Any, seconds: float) -> Iterator[Any]:
+    """Silent frames of the first frame's kind, for a sound that starts later than its file; at most `seconds` long."""
+    late = (frame.time or 0.0) - (container.start_time or 0) / av.time_base
+    samples = round(max(0.0, min(late, seconds)) * frame.sample_rate)
+    for start in range(0, samples, _PIECE):
+        quiet = AudioFrame(frame.format.name, frame.layout.name, min(_PIECE, samples - start))
+        quiet.sample_rate = frame.sample_rate
+        for plane in quiet.planes:
+            plane.update((b"\x80" if frame.format.name.startswith("u8") else b"\0") * plane.buffer_size)
+        yield quiet
