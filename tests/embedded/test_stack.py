@@ -12,7 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from pydantic import SecretStr
 
 from embedded.equipment import PROGRAM, Up, ended, gone, listeners, store, until, up
 from rushes.config import Issuer, Settings
-from rushes.embedded import address, postgres, stack
+from rushes.embedded import address, ports, postgres, stack
 from rushes.embedded.address import Running
 from rushes.errors import Unavailable
 
@@ -96,39 +96,38 @@ class TestOneDataDirectory:
         hidden = ("RUSHES_DATABASE_URL", "RUSHES_STORAGE_SECRET_KEY", "RUSHES_TOKEN_SECRET")
         assert [name for name in hidden if running.environment[name] in process.log] == []
 
-    def test_children_that_are_killed_come_back_and_nothing_is_lost(self, home: Path, tmp_path: Path) -> None:
+    def test_whatever_is_killed_comes_back_or_goes_with_the_supervisor(self, home: Path, tmp_path: Path) -> None:
         with up(home, tmp_path / "log") as process:
             running = process.ready()
-            before = process.children()
-            for child in before:
-                child.kill()
-            assert gone(before)
-            until(lambda: process.kinds() == ALL and kept(running), 40, "everything being back")
-            for name in ("postgres", "seaweed", "api", "worker1", "worker2"):
-                assert f"{name:<9} WARNING: was ended by SIGKILL; starting it again in 0.5 s" in process.log
-            assert {child.pid for child in process.children()}.isdisjoint(child.pid for child in before)
+            self.brings_back_what_is_killed(process)
             family = process.family()
-            assert process.end() == 0
-            assert gone(family, 1)
-
-    def test_a_killed_supervisor_leaves_no_process_and_no_port(self, home: Path, tmp_path: Path) -> None:
-        with up(home, tmp_path / "log") as process:
-            process.ready()
-            family = process.family()
-            ports = {port for _, port in listeners(family)}
+            held = {port for _, port in listeners(family)}
             process.process.kill()
             process.process.wait()
             assert gone(family, 8)
             assert (home / "stack.json").exists(), "the stale file is what `find` has to see through"
             assert address.find(home) is None
+            assert [port for port in held if not ports.is_free(port)] == []
         with up(home, tmp_path / "again") as process:
-            assert kept(process.ready())
-            assert {port for _, port in listeners(process.family())} == ports
+            again = process.ready()
+            assert kept(again)
+            assert (again.environment, again.api_url) == (running.environment, running.api_url)
             process.process.send_signal(signal.SIGINT)
             assert process.process.wait(40) == 0
 
+    def brings_back_what_is_killed(self, process: Up) -> None:
+        running, before = process.ready(), process.children()
+        for child in before:
+            child.kill()
+        assert gone(before)
+        until(lambda: process.kinds() == ALL and kept(running), 40, "everything being back")
+        for name in ("postgres", "seaweed", "api", "worker1", "worker2"):
+            assert f"{name:<9} WARNING: was ended by SIGKILL; starting it again in 0.5 s" in process.log
+        assert {child.pid for child in process.children()}.isdisjoint(child.pid for child in before)
+
     def test_it_takes_other_ports_when_its_own_are_taken(self, home: Path, tmp_path: Path) -> None:
         own = {*json.loads((home / "ports.json").read_text()).values(), API_PORT}
+        assert not sockets_of(own)
         squatters = [socket.create_server(("127.0.0.1", port)) for port in own]
         try:
             with up(home, tmp_path / "log") as process:
@@ -137,9 +136,15 @@ class TestOneDataDirectory:
                 process.process.send_signal(signal.SIGTERM)
                 process.process.send_signal(signal.SIGINT)  # the impatient second one
                 assert process.process.wait(10) == 0
+            assert not sockets_of(json.loads((home / "ports.json").read_text()).values())
         finally:
             for squatter in squatters:
                 squatter.close()
+
+
+def sockets_of(numbers: Iterable[int]) -> list[Path]:
+    """The sockets that weed makes in /tmp for these ports, and forgets."""
+    return [path for port in numbers for path in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock")]  # noqa: S108
 
 
 @pytest.fixture

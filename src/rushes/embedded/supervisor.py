@@ -15,12 +15,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 
-from rushes.embedded.children import Child, end_group, ending, has_ended, spawn
+from rushes.embedded.children import UNABLE, Child, end_group, ending, has_ended, spawn
 from rushes.embedded.log import Log
 from rushes.embedded.signals import Requests
 from rushes.errors import Problem, Unavailable
 
-SHORTEST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 STEADY_SECONDS = 60.0  # having been ready so long, a child's next death is a new trouble
 FIRST_TRIES = 4  # PostgreSQL may have to wait for the last backend of one that was killed
@@ -39,8 +38,9 @@ class State(Enum):
 class Held:
     """A child under supervision: its process, if any, and what is due when. Times are seconds of `time.monotonic`."""
 
-    def __init__(self, child: Child, log: Log, now: float) -> None:
+    def __init__(self, child: Child, log: Log, now: float, first_pause: float) -> None:
         self.child = child
+        self.hopeless = False
         self.state = State.WAITING
         self.due = now
         self.failures = 0
@@ -49,6 +49,7 @@ class Held:
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
         self._since = now
+        self._first_pause = first_pause
 
     @property
     def pid(self) -> int | None:
@@ -69,7 +70,7 @@ class Held:
 
     def pause(self, now: float) -> None:
         """Try again later: longer after every failure, from the start again after a steady time."""
-        self.due = now + min(LONGEST_PAUSE, SHORTEST_PAUSE * 2 ** (self.failures - 1))
+        self.due = now + min(LONGEST_PAUSE, self._first_pause * 2 ** (self.failures - 1))
         self.state = State.WAITING
 
     def ask_to_stop(self, *, hurry: bool) -> None:
@@ -133,6 +134,7 @@ class Held:
         if self.state is State.READY and now - self._since >= STEADY_SECONDS:
             self.failures = 0
         self.failures += 1
+        self.hopeless = self.child.once or how in {ending(code) for code in UNABLE}
         self.pause(now)
         self._say("warning", how if self.child.once else f"{how}; starting it again in {self.due - now:g} s")
 
@@ -147,10 +149,18 @@ class Held:
 class Supervisor:
     """The children of this process. Not thread-safe: use it from the main thread."""
 
-    def __init__(self, log: Log, requests: Requests | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        log: Log,
+        requests: Requests | None = None,
+        *,
+        first_pause: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._log = log
         self._requests = requests or Requests()
         self._clock = clock
+        self._first_pause = first_pause
         self._stages: list[list[Held]] = []
 
     def pids(self) -> dict[str, int]:
@@ -163,7 +173,7 @@ class Supervisor:
         Raises `Unavailable` with its last words when one does not come up.
         """
         begun = self._clock()
-        started = [Held(child, self._log, begun) for child in stage]
+        started = [Held(child, self._log, begun, self._first_pause) for child in stage]
         self._stages.append(started)
         while any(held.state not in {State.READY, State.DONE} for held in started):
             if self._requests.count:
@@ -188,6 +198,8 @@ class Supervisor:
         asked = self._requests.count
         for stage in reversed(self._stages):
             self._stop(stage, asked)
+            for held in stage:
+                held.child.after()
         self._stages.clear()
 
     def _stop(self, stage: list[Held], asked: int) -> None:
@@ -241,7 +253,7 @@ def kept(children: Sequence[Child], log: Log) -> Iterator[None]:
 def _give_up_on(held: Held, tried_seconds: float) -> None:
     """Raise `Unavailable` when a child that never was ready is not worth another try."""
     failed = held.failures > 0 and held.state is State.WAITING
-    if failed and (held.child.once or held.failures >= FIRST_TRIES or tried_seconds >= held.child.ready_seconds):
+    if failed and (held.hopeless or held.failures >= FIRST_TRIES or tried_seconds >= held.child.ready_seconds):
         raise Unavailable(
             "child_failed",
             f"{held.child.name} did not start. Its last words:\n{held.last_words()}",
