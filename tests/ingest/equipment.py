@@ -28,6 +28,7 @@ from rushes.wire import GrantReply, GrantRequest, WantedPart
 T = TypeVar("T")
 Json = dict[str, Any]
 
+JSON = {"Content-Type": "application/json"}  # for bodies that httpx would not write
 TWO_PARTS = MIN_PART + 1_000  # bytes: the smallest kind of file with two parts
 
 

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ingest.equipment import Desk, body, problem, some_bytes, somebody
+from ingest.equipment import JSON, Desk, body, problem, some_bytes, somebody
 from rushes.model import Role
 from rushes.plan import GB, MAX_OBJECT, MIB
 
@@ -113,7 +113,7 @@ async def test_what_cannot_be_taken_is_refused(desk: Desk, fields: dict[str, obj
 
 async def test_text_that_is_no_unicode_is_refused(desk: Desk) -> None:
     ann = desk.person()
-    answer = await ann.http.post("/v1/uploads", content=rb'{"filename": "\ud800", "size": 5}')
+    answer = await ann.http.post("/v1/uploads", content=rb'{"filename": "\ud800", "size": 5}', headers=JSON)
     problem(answer, 422, "request_invalid")
 
 

@@ -80,8 +80,8 @@ async def delete_title(ctx: Ctx, who: Who, title_id: UUID) -> None:
 def _object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Invalid("metadata_invalid", "`metadata` must be a JSON object.") from error
-    if not isinstance(value, dict) or "\\u0000" in json.dumps(value):
-        raise Invalid("metadata_invalid", "`metadata` must be a JSON object without NUL characters.")
+    if not isinstance(value, dict):
+        raise Invalid("metadata_invalid", "`metadata` must be a JSON object.")
     return value

@@ -11,6 +11,7 @@ from rushes.db import Conn, assets, titles, uploads
 from rushes.errors import Conflict, Forbidden, Invalid, NotFound
 from rushes.ingest import quota, tokens
 from rushes.ingest.context import Context
+from rushes.ingest.metadata import check_metadata
 from rushes.model import Asset, AssetState, ChecksumAlgorithm, Principal, Title, Upload, UploadState, new_id
 from rushes.plan import PartPlan, plan_parts
 from rushes.storage import original_key
@@ -162,6 +163,8 @@ def origin_of(door: str, user_agent: str) -> str:
 
 
 def new_title(who: Principal, fields: NewTitle, now: datetime, project: str | None = None) -> Title:
+    """Raises `Invalid` for metadata that cannot be kept."""
+    check_metadata(fields.metadata)
     return Title(
         id=new_id(),
         tenant=who.tenant,

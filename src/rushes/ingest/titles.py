@@ -9,6 +9,7 @@ from rushes.db.titles import TitleFilter
 from rushes.errors import Conflict, Forbidden, NotFound
 from rushes.ingest.begin import new_title
 from rushes.ingest.context import Context
+from rushes.ingest.metadata import check_metadata
 from rushes.model import Principal, Title
 from rushes.wire import NewTitle, TitlePatch
 
@@ -33,13 +34,18 @@ async def get(ctx: Context, who: Principal, title_id: UUID) -> Title:
 
 
 async def page(ctx: Context, who: Principal, wanted: TitleFilter, before: UUID | None, limit: int) -> list[Title]:
+    """Titles in scope, the newest first. Raises `Invalid` for metadata that no title can have."""
+    if wanted.metadata is not None:
+        check_metadata(wanted.metadata)
     async with ctx.db.transaction() as conn:
         return await titles.page(conn, who, wanted, before, limit)
 
 
 async def change(ctx: Context, who: Principal, title_id: UUID, patch: TitlePatch) -> Title:
-    """Set the fields that `patch` carries."""
-    changes = {name: getattr(patch, name) for name in patch.model_fields_set}
+    """Set the fields that `patch` carries. Raises `NotFound`, `Invalid`."""
+    check_metadata(patch.metadata)
+    given = patch.model_copy(update={"tags": list(dict.fromkeys(patch.tags))})
+    changes = {name: getattr(given, name) for name in patch.model_fields_set}
     async with ctx.db.transaction() as conn:
         title = await titles.update(conn, who, title_id, changes, ctx.now())
     if title is None:
