@@ -54,9 +54,6 @@ class Settings(BaseSettings):
         8420, ge=0, le=65535, description="The port the API listens on; `rushes up` takes a free one when it is in use."
     )
     api_workers: int = Field(1, ge=1, le=256, description="API processes on this machine.")
-    public_url: str | None = Field(
-        None, description="The API's address as clients see it, when a proxy stands before it."
-    )
 
     database_url: SecretStr | None = Field(
         None,

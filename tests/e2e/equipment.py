@@ -41,13 +41,13 @@ class Site:
         supervisor = psutil.Process(self.running.pid)
         return [supervisor, *supervisor.children(recursive=True)]
 
-    def process(self, *words: str) -> psutil.Process:
-        """The first process below the supervisor whose command line has all `words`."""
-        for process in self.processes()[1:]:
-            line = " ".join(_command(process))
-            if all(word in line for word in words):
+    def child(self, name: str) -> psutil.Process:
+        """The supervisor's child of this name: api, worker, postgres or weed."""
+        for process in psutil.Process(self.running.pid).children():
+            command = _command(process)
+            if command and (Path(command[0]).name == name or command[-3:] == ["-m", "rushes", name]):
                 return process
-        raise AssertionError(f"no process with {words} below the supervisor")
+        raise AssertionError(f"the supervisor has no child {name!r}")
 
     def rows(self, query: str, *args: object) -> list[tuple[object, ...]]:
         with psycopg.connect(self.database) as conn:

@@ -93,6 +93,9 @@ class Engine:
             "sys_db_pool_size": 10,
         }
         DBOS(config=config)
+        engine_log = logging.getLogger("dbos")  # it brings a handler of its own: one line, one form is enough
+        engine_log.handlers.clear()
+        engine_log.propagate = True
         for name, function in workflows.items():
             _registered[name] = DBOS.workflow(name=name, max_recovery_attempts=NO_LIMIT)(function)
 

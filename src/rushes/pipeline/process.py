@@ -8,13 +8,13 @@ good ends the run: the others stop, the original is kept, the reason is shown.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from rushes import events
 from rushes.db import Conn, assets, jobs, renditions
 from rushes.ingest.context import Context, Work
 from rushes.ingest.process import stop_run
-from rushes.model import Asset, AssetState, Job, JobState, Json
+from rushes.model import Asset, AssetState, Job, JobState, Json, new_id
 from rushes.pipeline.engine import Child, Run
 from rushes.pipeline.runs import Ownership, Replaced, claim, while_owned
 
@@ -69,16 +69,15 @@ def stages_of(media: Json) -> tuple[str, ...]:
 
 async def _start(run: Run, own: Ownership, stage: str) -> tuple[UUID, Child]:
     parent = own.job
-    child = uuid5(parent.id, stage)
-    work = Work("stage", f"stage-{child}", (str(child),), parent.tenant, parent.priority)
-    await run.step(f"row of {stage}", _add_row, own, child, stage)
-    return child, await run.start(work)
+    child = await run.step(f"row of {stage}", _add_row, own, stage)
+    work = Work("stage", f"stage-{child}", (child,), parent.tenant, parent.priority)
+    return UUID(child), await run.start(work)
 
 
-async def _add_row(own: Ownership, child: UUID, stage: str) -> str:
+async def _add_row(own: Ownership, stage: str) -> str:
     parent = own.job
     row = Job(
-        id=child,
+        id=new_id(),
         tenant=parent.tenant,
         creator=parent.creator,
         asset_id=parent.asset_id,
@@ -97,8 +96,7 @@ async def _add_row(own: Ownership, child: UUID, stage: str) -> str:
         finished_at=None,
     )
     async with own.fenced() as conn:
-        await jobs.insert(conn, row)
-    return str(child)
+        return str(await jobs.insert(conn, row))
 
 
 async def _finish(ctx: Context, run: Run, started: tuple[UUID, Child]) -> None:
