@@ -22,11 +22,13 @@ def show(console: Console, asset: AssetView) -> None:
     console.print(Text(f"{printable(asset.filename)} is {asset.status}", style="bold"), soft_wrap=True)
     for label, text in facts(asset):
         line = Text(f"  {label:<11} ", style="dim") + Text(printable(text), style="default")
-        console.print(line, soft_wrap=True)  # a link that is wrapped is a link that does not work
+        console.print(line, soft_wrap=True)
+    for name, url in links(asset):
+        console.print(Text(f"  {printable(name)}\n    {url}"), soft_wrap=True)  # a wrapped link does not work
 
 
 def facts(asset: AssetView) -> Iterator[tuple[str, str]]:
-    """Label and text of every line."""
+    """What is known, as label and text."""
     yield "asset", str(asset.id)
     yield from _media(asset.media or {}, asset.size)
     if asset.checksum.value:
@@ -37,10 +39,14 @@ def facts(asset: AssetView) -> Iterator[tuple[str, str]]:
         yield "verified", PROVEN.get(asset.verification, asset.verification)
     if asset.problem:
         yield "problem", asset.problem.message
+
+
+def links(asset: AssetView) -> Iterator[tuple[str, str]]:
+    """What can be fetched, and where."""
     if asset.original_url:
-        yield "original", asset.original_url
+        yield "the original", asset.original_url
     for rendition in asset.renditions:
-        yield "rendition", _rendition(rendition)
+        yield _rendition(rendition), rendition.url
 
 
 def _media(media: dict[str, Any], size: int) -> Iterator[tuple[str, str]]:
@@ -78,4 +84,4 @@ def _rendition(rendition: RenditionView) -> str:
     pixels = f"{rendition.width} x {rendition.height}" if rendition.width and rendition.height else ""
     length = words.duration(rendition.duration) if rendition.duration else ""
     what = ", ".join(filter(None, (rendition.type, pixels, length, words.size(rendition.size))))
-    return f"{rendition.name} ({what}) {rendition.url}"
+    return f"{rendition.name} ({what})"

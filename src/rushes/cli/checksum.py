@@ -18,7 +18,7 @@ from rushes.plan import MAX_PART, MAX_PARTS, PartPlan, plan_parts
 
 
 def checksum(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="What to read.", show_default=False)],
+    path: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="What to read.", show_default=False)],
     parts: Annotated[int | None, typer.Option(min=1, max=MAX_PARTS, help="Cut it into so many parts.")] = None,
     part_size: Annotated[int | None, typer.Option(metavar="BYTES", help="Cut it into parts of this size.")] = None,
     as_json: Json = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
 import threading
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
@@ -73,7 +75,9 @@ class Outcome:
 
 
 def ingest(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="What to take in.", show_default=False)],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", readable=False, help="What to take in.", show_default=False)
+    ],
     title: Annotated[str | None, typer.Option(help="The title; without it, the file's name.")] = None,
     description: Annotated[str, typer.Option(help="What the title is about.")] = "",
     genre: Annotated[str | None, typer.Option(help="Its genre.")] = None,
@@ -103,28 +107,35 @@ def ingest(
     """
     if resume is not None and len(files) > 1:
         raise Invalid("resume_one", "--resume goes on with one file; name just that one.")
-    wish = Wish(None, None, Limits(parallel=concurrency), resume)
-    if title is not None:
-        wish.title = NewTitle(
-            title=title,
-            description=description,
-            genre=genre,
-            tags=tag or [],
-            release_date=release_date.date() if release_date else None,
-            project=project,
-            metadata=_pairs(metadata or []),
-        )
-    elif any((description, genre, tag, release_date, project, metadata)):
-        raise Invalid(
-            "title_missing", "Description, genre, tags, date, project and metadata belong to a title: give --title."
-        )
+    told = {
+        "description": description,
+        "genre": genre,
+        "tags": tag,
+        "release_date": release_date and release_date.date(),
+        "project": project,
+        "metadata": _pairs(metadata),
+    }
+    wish = Wish(_title(title, told), None, Limits(parallel=concurrency), resume)
     console = Console(stderr=as_json, highlight=False)
     raise typer.Exit(_Run(console, wish, as_json=as_json).run(files, server, token, keep_running=keep_running))
 
 
-def _pairs(texts: list[str]) -> dict[str, str]:
+def _title(title: str | None, told: dict[str, Any]) -> NewTitle | None:
+    given = {name: value for name, value in told.items() if value}
+    if title is None:
+        if given:
+            raise Invalid("title_missing", f"{', '.join(given)}: these belong to a title; give --title as well.")
+        return None
+    try:
+        return NewTitle(title=title, **given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Invalid("title_invalid", f"--{first['loc'][0]} cannot be used: {first['msg']}.") from error
+
+
+def _pairs(texts: list[str] | None) -> dict[str, str]:
     found: dict[str, str] = {}
-    for text in texts:
+    for text in texts or ():
         key, equals, value = text.partition("=")
         if not equals or not key or key in found:
             raise Invalid("metadata_invalid", f"--metadata takes KEY=VALUE, each key once, not {text!r}.")
@@ -162,8 +173,8 @@ class _Run:
             link = stack.enter_context(connected(server, token, cancel=self._cancel, say=self._say))
             stack.enter_context(interruptible(self._cancel))
             self._all(link, good)
-            if keep_running and link.started and not self._cancel.is_set():
-                self._keep(link)
+            if link.started and not self._cancel.is_set():
+                self._end(link, good, keep_running=keep_running)
 
     def _all(self, link: Link, outcomes: list[Outcome]) -> None:
         for outcome in outcomes:
@@ -209,7 +220,7 @@ class _Run:
             outcome.path,
             title=self._wish.title,
             title_id=self._wish.title_id,
-            source=str(outcome.path.absolute()),
+            source=f"{socket.gethostname()}:{outcome.path.absolute()}",
             limits=self._wish.limits,
             on_begin=on_begin,
             on_progress=view.uploading,
@@ -226,9 +237,12 @@ class _Run:
         if self._as_json:
             print(json.dumps(outcome.to_json()), flush=True)
 
-    def _keep(self, link: Link) -> None:
-        self._say(f"The stack runs on at {link.url} (its pages: {link.url}/docs) until Ctrl-C.")
-        self._cancel.wait()
+    def _end(self, link: Link, outcomes: list[Outcome], *, keep_running: bool) -> None:
+        if keep_running:
+            self._say(f"The stack runs on at {link.url} (its pages: {link.url}/docs) until Ctrl-C.")
+            self._cancel.wait()
+        elif any(outcome.asset is not None for outcome in outcomes):
+            self._say("The stack that was started for this stops now; the links work while it runs: rushes up")
 
     def _conclude(self, outcomes: list[Outcome]) -> int:
         failed = [outcome for outcome in outcomes if outcome.error is not None]

@@ -116,15 +116,15 @@ class Client:
         """
         with LocalFile(path) as file:
             wanted = BeginUpload(
-                filename=file.path.name,
+                filename=_plain(file.path.name, 1_000),
                 size=file.size,
                 content_type=content_type or _guess(file.path),
                 title_id=title_id,
                 title=NewTitle(title=title) if isinstance(title, str) else title,
                 part_size=part_size,
                 priority=priority,
-                source=source,
-                relative_path=relative_path,
+                source=None if source is None else _plain(source, 500),
+                relative_path=None if relative_path is None else _plain(relative_path, 4_000),
             )
             begun = self.uploads.begin(wanted, str(uuid4()))
             if on_begin is not None:
@@ -212,6 +212,15 @@ class Client:
             sent=transfer.sent,
             seconds=time.monotonic() - started,
         )
+
+
+def _plain(name: str, most: int) -> str:
+    """A file's name as a message may carry it: valid Unicode in one line, the end of it where it is too long.
+
+    File systems allow any bytes but NUL; the name is for people: a mark stands for what cannot be shown.
+    """
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(char if ord(char) >= 32 and ord(char) != 127 else "\ufffd" for char in text)[-most:]
 
 
 def _guess(path: Path) -> str:

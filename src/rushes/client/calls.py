@@ -8,6 +8,7 @@ once. Answers are checked against the messages in `rushes.wire`.
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -66,8 +67,7 @@ class Caller:
         cancel: threading.Event | None = None,
         seconds: float | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.netloc:
+        if re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url) is None:
             raise Misconfigured("url_invalid", f"The server's address must look like https://host:port, not {url!r}.")
         if not token.isascii() or not token.isprintable() or " " in token:
             raise errors.Unauthenticated(

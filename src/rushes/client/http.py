@@ -11,6 +11,7 @@ silence: no byte in either direction for `stall_seconds`, or for `reply_seconds`
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -132,7 +133,7 @@ class CurlTransport:
         curl.setopt(pycurl.USERAGENT, self._user_agent)
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._connect_seconds * 1000))
         curl.setopt(pycurl.TCP_KEEPALIVE, 1)
-        if urlsplit(request.url).hostname in LOOPBACK:
+        if _host(request.url) in LOOPBACK:
             curl.setopt(pycurl.PROXY, "")  # a proxy of the environment cannot reach this machine's own servers
         if self._ca_file:
             curl.setopt(pycurl.CAINFO, self._ca_file)
@@ -218,6 +219,7 @@ class _Flight:
         return 0
 
     def _on_header(self, line: bytes) -> None:
+        self._moved_at = time.monotonic()  # libcurl counts bodies only
         name, colon, value = line.decode("latin-1").partition(":")
         if colon:
             self._headers[name.strip().lower()] = value.strip()
@@ -248,8 +250,15 @@ class _Flight:
 
 def _place(url: str) -> str:
     """The server part of an address; the rest may carry a signature."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}"
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None  # libcurl will say what is wrong with it
 
 
 _CONNECTION = {

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from rushes.cli import main
+from tests.client.equipment import TOKEN, Site, serving
+
+Rushes = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """As a person has it who never used rushes: nothing of ours, a home and a data directory of their own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RUSHES_")}
+    return kept | {"HOME": str(tmp_path), "RUSHES_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "80"}
+
+
+@pytest.fixture
+def rushes(environment: dict[str, str]) -> Rushes:
+    """Run the command to its end."""
+
+    def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "rushes", *map(str, arguments)]
+        return subprocess.run(
+            command,
+            env=environment | env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run
+
+
+@pytest.fixture
+def rushes_here(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Rushes:
+    """The same in this process, which saves a third of a second."""
+    for name in [name for name in os.environ if name.startswith("RUSHES_")]:
+        monkeypatch.delenv(name)
+    for name in ("HOME", "RUSHES_DATA_DIR", "COLUMNS"):
+        monkeypatch.setenv(name, environment[name])
+
+    def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patched:
+            for name, value in env.items():
+                patched.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        code = ended.value.code
+        return subprocess.CompletedProcess([], code if isinstance(code, int) else 0, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def at(site: Site) -> tuple[str, ...]:
+    """Options that name the test server."""
+    return ("--server", site.url, "--token", TOKEN)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip one.mov"
+    path.write_bytes(os.urandom(1000))
+    return path

@@ -1,0 +1,545 @@
+"""The session, driven by a simulated world: no threads, no sleep, no I/O."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from itertools import count
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rushes.checksum import combine, encode
+from rushes.client.session import Ask, Complete, End, Limits, Look, Put, Read, Session, Wait
+from rushes.client.verdict import Move, Verdict
+from rushes.errors import Conflict, Forbidden, Problem, Rejected, Unauthenticated, Unavailable
+from rushes.plan import PartPlan
+from rushes.wire import Grant, HeldPart
+
+DAWN = datetime(2026, 1, 1, tzinfo=UTC)
+DOWN = Unavailable("network_broken", "The connection broke.")
+RETRY = Verdict(Move.RETRY, DOWN)
+EXPIRED = Verdict(Move.REGRANT, Forbidden("grant_refused", "Expired."))
+CORRUPT = Verdict(Move.REREAD, Unavailable("part_corrupted", "Other bytes."))
+REFUSED = Verdict(Move.GIVE_UP, Rejected("part_refused", "No."))
+
+
+def crc_of(number: int) -> int:
+    return number * 0x9E3779B97F4A7C15 % 2**64
+
+
+def plan_of(parts: int, part_size: int = 100) -> PartPlan:
+    return PartPlan(parts * part_size - 1, part_size, parts)
+
+
+def session_of(parts: int = 3, held: Iterable[HeldPart] = (), **limits: float) -> Session:
+    return Session(plan_of(parts), Limits(**limits), held, chance=lambda: 0.5)  # type: ignore[arg-type]
+
+
+def grant_of(number: int) -> Grant:
+    url = f"https://store/{number}"
+    return Grant(number=number, url=url, method="PUT", headers={}, length=1, expires_at=DAWN)
+
+
+def answer(session: Session, ask: Ask, now: float, life: float = 1000.0) -> None:
+    grants = [grant_of(part.number) for part in ask.want]
+    session.was_answered(ask, grants, {grant.number: life for grant in grants}, now)
+
+
+def held_part(number: int, checksum: str | None = None) -> HeldPart:
+    return HeldPart(number=number, size=100, checksum=checksum or encode(crc_of(number)), etag="e")
+
+
+def put_of(session: Session, now: float = 0.0, life: float = 1000.0) -> Put:
+    """Read, ask and answer until a part may be put."""
+    for _ in range(20):
+        action = session.next(now)
+        match action:
+            case Read():
+                session.was_read(action.number, crc_of(action.number), now)
+            case Ask():
+                answer(session, action, now, life)
+            case Put():
+                return action
+            case _:
+                pytest.fail(f"{action} came before a put")
+    raise AssertionError("no put")
+
+
+def ask_of(session: Session, now: float) -> Ask:
+    for _ in range(20):
+        action = session.next(now)
+        if isinstance(action, Read):
+            session.was_read(action.number, crc_of(action.number), now)
+        elif isinstance(action, Ask):
+            return action
+        else:
+            pytest.fail(f"{action} came before a question")
+    raise AssertionError("no question")
+
+
+def end_of(session: Session, now: float = 0.0) -> Problem | None:
+    action = session.next(now)
+    assert isinstance(action, End)
+    return action.problem
+
+
+# --- a whole world ----------------------------------------------------------------------------------------------------
+
+
+class World:
+    """A driver with a fixed number of hands, and a server and store with a finite number of bad days."""
+
+    def __init__(self, session: Session, rng: random.Random, faults: int) -> None:
+        self.session, self.rng, self.faults = session, rng, faults
+        self.now = 0.0
+        self.under_way: list[tuple[float, int, object]] = []
+        self.order = count()
+        self.stored: dict[int, str] = {}
+        self.held: dict[int, str] = {}
+        self.lives: dict[int, float] = {}
+        self.completed = False
+        self.looks = rng.randint(0, 3)
+        self.most_waiting = 0
+
+    def bad_day(self) -> bool:
+        if self.faults and self.rng.random() < 0.4:
+            self.faults -= 1
+            return True
+        return False
+
+    def run(self, hands: int) -> Problem | None:
+        for _ in range(200_000):
+            while len(self.under_way) < hands:
+                action = self.session.next(self.now)
+                if isinstance(action, End):
+                    return action.problem
+                if isinstance(action, Wait):
+                    if not self.under_way:
+                        assert action.until is not None, "nothing under way and nothing to wait for: a deadlock"
+                        assert action.until > self.now, "a wait for the past: a spin"
+                        self.now = action.until
+                        continue
+                    break
+                self.begin(action)
+            until, _, ended = heapq.heappop(self.under_way)
+            self.now = max(self.now, until)
+            self.finish(ended)
+        raise AssertionError("the upload does not end")
+
+    def begin(self, action: object) -> None:
+        heapq.heappush(self.under_way, (self.now + self.rng.uniform(0.1, 3), next(self.order), action))
+        kinds = [kind for _, _, kind in self.under_way]
+        assert sum(isinstance(kind, Put) for kind in kinds) <= self.session.limits.parallel
+        assert sum(isinstance(kind, (Ask, Complete, Look)) for kind in kinds) <= 1
+        puts = [kind.number for kind in kinds if isinstance(kind, Put)]
+        assert len(puts) == len(set(puts)), "one part is sent twice at once"
+        if isinstance(action, Put):
+            assert self.lives[action.number] > self.now, "sent under an expired grant"
+
+    def finish(self, action: object) -> None:
+        match action:
+            case Read():
+                self.session.was_read(action.number, crc_of(action.number), self.now)
+            case Ask():
+                self.answer(action)
+            case Put():
+                self.put(action)
+            case Complete():
+                self.complete(action)
+            case Look():
+                self.looks -= 1
+                self.session.was_looked_at(ingested=self.looks < 0, finalizing=self.looks >= 0, now=self.now)
+
+    def answer(self, ask: Ask) -> None:
+        self.record(ask)
+        if self.bad_day():
+            self.session.ask_failed(ask, DOWN, self.now)
+            return
+        life = self.rng.choice([5.0, 60.0, 1000.0])
+        self.lives |= {part.number: self.now + life for part in ask.want}
+        answer(self.session, ask, self.now, life)
+
+    def record(self, question: Ask | Complete) -> None:
+        for part in question.done:
+            assert self.stored[part.number] == part.etag
+            assert part.checksum == encode(crc_of(part.number))
+            self.held[part.number] = part.etag
+
+    def put(self, put: Put) -> None:
+        if self.bad_day():
+            self.session.put_failed(put.number, self.rng.choice([RETRY, EXPIRED, CORRUPT]), self.now)
+            return
+        etag = f"etag-{self.now}"
+        self.stored[put.number] = etag
+        self.session.was_put(put.number, etag, self.now)
+
+    def complete(self, question: Complete) -> None:
+        self.record(question)
+        plan = self.session.plan
+        assert set(self.held) == set(range(1, plan.part_count + 1)), "completed before every part was reported"
+        numbers = range(1, plan.part_count + 1)
+        assert question.checksum == encode(combine((crc_of(n), plan.length(n)) for n in numbers))
+        if self.bad_day():
+            missing = self.rng.sample(sorted(self.held), min(2, len(self.held)))
+            for number in missing:
+                del self.held[number]
+            self.session.parts_missing(missing, Conflict("parts_missing", "Missing."), self.now)
+            return
+        self.session.was_completed(decided=self.looks == 0, now=self.now)
+        self.completed = True
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 8), st.integers(1, 12), st.integers(0, 25), st.integers(0, 2**32))
+def test_every_upload_ends_ingested_when_faults_end(
+    parts: int, parallel: int, hands: int, faults: int, seed: int
+) -> None:
+    rng = random.Random(seed)
+    limits = Limits(parallel=parallel, refusals=50, rounds=50)
+    world = World(Session(plan_of(parts), limits, chance=rng.random), rng, faults)
+    assert world.run(hands) is None
+    assert world.completed
+    assert world.session.held == (parts, world.session.plan.size)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 60), st.sets(st.integers(1, 60)), st.integers(0, 2**32))
+def test_parts_held_are_read_but_not_sent_again(parts: int, held: set[int], seed: int) -> None:
+    held = {number for number in held if number <= parts}
+    rng = random.Random(seed)
+    world = World(Session(plan_of(parts), Limits(), [held_part(number) for number in held]), rng, faults=0)
+    world.held = dict.fromkeys(held, "e")
+    assert world.run(5) is None
+    assert set(world.stored) == set(range(1, parts + 1)) - held
+
+
+def test_what_waits_is_bounded_however_slow_the_line() -> None:
+    session = session_of(1000, parallel=4)
+    reads = 0
+    while not isinstance(action := session.next(0.0), Wait):
+        if isinstance(action, Read):
+            reads += 1
+            session.was_read(action.number, crc_of(action.number), 0.0)
+        elif isinstance(action, Ask):
+            answer(session, action, 0.0)
+    assert reads == 4 + 2 * 4  # being sent, and waiting
+
+
+# --- single decisions -------------------------------------------------------------------------------------------------
+
+
+def test_the_checksum_is_asked_for_with_the_grant() -> None:
+    session = session_of(1)
+    read = session.next(0.0)
+    assert read == Read(1, 0, 99)
+    session.was_read(1, 0xAE8B14860A799888, 0.0)
+    ask = session.next(0.0)
+    assert isinstance(ask, Ask)
+    assert [(part.number, part.checksum) for part in ask.want] == [(1, "rosUhgp5mIg=")]
+
+
+def test_offsets_follow_the_plan() -> None:
+    session = session_of(3)
+    assert [session.next(0.0) for _ in range(3)] == [Read(1, 0, 100), Read(2, 100, 100), Read(3, 200, 99)]
+
+
+def test_parts_done_travel_with_the_next_question() -> None:
+    session = session_of(20, parallel=1)
+    session.was_put(put_of(session).number, '"etag"', 0.0)
+    ask = None
+    while ask is None or not ask.done:
+        put = put_of_or_ask(session)
+        if isinstance(put, Ask):
+            ask = put
+            answer(session, ask, 0.0)
+        else:
+            session.was_put(put.number, '"etag"', 0.0)
+    assert ask.done[0].etag == '"etag"'
+    assert ask.done[0].checksum == encode(crc_of(1))
+
+
+def put_of_or_ask(session: Session) -> Put | Ask:
+    while True:
+        action = session.next(0.0)
+        if isinstance(action, Read):
+            session.was_read(action.number, crc_of(action.number), 0.0)
+        else:
+            assert isinstance(action, (Put, Ask))
+            return action
+
+
+def test_parts_done_are_reported_alone_after_five_seconds() -> None:
+    session = session_of(2, parallel=2)
+    first, second = put_of(session), put_of(session)
+    session.was_put(first.number, "a", 10.0)
+    assert session.next(10.0) == Wait(15.0)
+    report = session.next(15.0)
+    assert isinstance(report, Ask)
+    assert (report.want, [part.number for part in report.done]) == ((), [first.number])
+    answer(session, report, 15.1)
+    assert session.next(15.1) == Wait(None)
+    session.was_put(second.number, "b", 16.0)
+    complete = session.next(16.0)
+    assert isinstance(complete, Complete)
+    assert [part.number for part in complete.done] == [second.number]
+
+
+def test_a_report_that_failed_is_repeated() -> None:
+    session = session_of(2, parallel=2)
+    first, _second = put_of(session), put_of(session)
+    session.was_put(first.number, "a", 10.0)
+    report = ask_of(session, 15.0)
+    session.ask_failed(report, DOWN, 15.0)
+    assert session.next(15.0) == Wait(15.5)
+    assert ask_of(session, 15.5).done == report.done
+
+
+def test_an_expired_grant_is_renewed_before_it_is_used() -> None:
+    session = session_of(1)
+    ask = ask_of(session, 0.0)
+    answer(session, ask, 0.0, life=100.0)
+    again = session.next(86.0)  # within the last 15 seconds
+    assert isinstance(again, Ask)
+    assert again.want == ask.want
+
+
+def test_a_very_short_grant_can_still_be_used() -> None:
+    assert put_of(session_of(1), life=2.0).number == 1
+
+
+def test_a_403_is_regranted_at_once_and_on_a_new_connection() -> None:
+    session = session_of(1)
+    put = put_of(session)
+    assert not put.fresh
+    session.put_failed(1, EXPIRED, 1.0)
+    answer(session, ask_of(session, 1.0), 1.0)
+    again = session.next(1.0)
+    assert isinstance(again, Put)
+    assert again.fresh
+
+
+def test_refused_grants_end_the_upload() -> None:
+    session = session_of(1, refusals=2)
+    for step in range(3):
+        put_of(session, now=step * 100.0)
+        session.put_failed(1, EXPIRED, step * 100.0)
+    assert end_of(session) is EXPIRED.problem
+
+
+def test_a_corrupted_part_is_read_again_and_sent_under_the_same_checksum() -> None:
+    session = session_of(1)
+    put_of(session)
+    session.put_failed(1, CORRUPT, 1.0)
+    assert session.next(1.0) == Read(1, 0, 99)
+    session.was_read(1, crc_of(1), 1.0)
+    assert isinstance(session.next(1.0), Ask)
+
+
+def test_a_part_that_reads_differently_the_second_time_ends_the_upload() -> None:
+    session = session_of(1)
+    put_of(session)
+    session.put_failed(1, CORRUPT, 1.0)
+    session.next(1.0)
+    session.was_read(1, crc_of(1) ^ 1, 1.0)
+    problem = end_of(session)
+    assert isinstance(problem, Conflict)
+    assert problem.code == "file_changed"
+
+
+def test_a_held_part_that_differs_from_the_file_ends_the_upload() -> None:
+    session = session_of(2, held=[held_part(1, encode(7))])
+    assert isinstance(session.next(0.0), Read)
+    session.was_read(1, crc_of(1), 0.0)
+    problem = end_of(session)
+    assert problem is not None
+    assert problem.code == "file_changed"
+
+
+def test_pauses_double_with_full_jitter_up_to_the_cap() -> None:
+    session = session_of(1, backoff=1.0, backoff_most=10.0, patience=1e9)
+    now, pauses = 0.0, []
+    for _ in range(6):
+        put_of(session, now)
+        session.put_failed(1, RETRY, now)
+        wait = session.next(now)
+        assert isinstance(wait, Wait)
+        assert wait.until is not None
+        pauses.append(wait.until - now)
+        now = wait.until
+    assert pauses == [1.0, 2.0, 4.0, 5.0, 5.0, 5.0]  # half of 2, 4, 8 and then of the cap
+
+
+def test_what_retry_after_asks_is_waited_in_addition() -> None:
+    session = session_of(1)
+    put_of(session)
+    session.put_failed(1, Verdict(Move.RETRY, DOWN, pause=60.0), 0.0)
+    assert session.next(0.0) == Wait(60.5)
+
+
+def test_every_second_failure_takes_a_new_grant() -> None:
+    session = session_of(1)
+    put_of(session)
+    session.put_failed(1, RETRY, 0.0)
+    assert isinstance(session.next(100.0), Put)
+    session.put_failed(1, RETRY, 100.0)
+    assert isinstance(session.next(200.0), Ask)
+
+
+def test_a_part_is_given_up_only_after_many_tries_and_a_long_time() -> None:
+    quick = session_of(1, tries=3, patience=1000.0, backoff=0.0)
+    for _ in range(50):  # many tries in no time
+        put_of(quick, now=0.0)
+        quick.put_failed(1, RETRY, 0.0)
+    assert not isinstance(quick.next(0.0), End)
+    slow = session_of(1, tries=3, patience=1000.0)
+    now = 0.0
+    for _ in range(3):
+        put_of(slow, now)
+        slow.put_failed(1, RETRY, now)
+        now += 600.0
+    assert end_of(slow, now) is DOWN
+
+
+def test_a_refusal_for_good_ends_at_once() -> None:
+    session = session_of(1)
+    put_of(session)
+    session.put_failed(1, REFUSED, 0.0)
+    assert end_of(session) is REFUSED.problem
+
+
+def test_the_server_is_waited_for_as_long_as_patience_lasts() -> None:
+    session = session_of(1, patience=100.0, tries=3)
+    now = 0.0
+    while now < 100.0:
+        ask = ask_of(session, now)
+        session.ask_failed(ask, DOWN, now)
+        assert session.trouble == "The connection broke."
+        wait = session.next(now)
+        assert isinstance(wait, Wait)
+        assert wait.until is not None
+        now = wait.until
+    session.ask_failed(ask_of(session, now), DOWN, now)
+    assert end_of(session, now) is DOWN
+
+
+def test_trouble_is_forgotten_when_the_server_answers() -> None:
+    session = session_of(1)
+    session.ask_failed(ask_of(session, 0.0), DOWN, 0.0)
+    answer(session, ask_of(session, 10.0), 10.0)
+    assert session.trouble is None
+
+
+def test_a_refused_token_ends_at_once() -> None:
+    session = session_of(1)
+    problem = Unauthenticated("token_expired", "Expired.")
+    session.ask_failed(ask_of(session, 0.0), problem, 0.0)
+    assert end_of(session) is problem
+
+
+def completing(parts: int = 2, rounds: int = 5) -> Session:
+    session = session_of(parts, rounds=rounds)
+    for _ in range(parts):
+        put = put_of(session)
+        session.was_put(put.number, "e", 0.0)
+    assert isinstance(session.next(0.0), Complete)
+    return session
+
+
+def test_a_decided_completion_ends_the_upload() -> None:
+    session = completing()
+    session.was_completed(decided=True, now=0.0)
+    assert end_of(session) is None
+
+
+def test_a_pending_completion_is_looked_at_until_decided() -> None:
+    session = completing()
+    session.was_completed(decided=False, now=0.0)
+    assert session.next(0.0) == Wait(0.5)
+    assert session.next(0.5) == Look()
+    session.was_looked_at(ingested=False, finalizing=True, now=0.6)
+    assert session.next(1.2) == Look()
+    session.question_failed(DOWN, 1.2)
+    assert isinstance(session.next(1.2), Wait)
+    assert session.next(9.0) == Look()
+    session.was_looked_at(ingested=True, finalizing=False, now=9.0)
+    assert end_of(session, 9.0) is None
+
+
+def test_a_lost_answer_to_complete_is_asked_for_again() -> None:
+    session = completing(1)
+    session.question_failed(DOWN, 0.0)
+    assert isinstance(session.next(0.0), Wait)
+    again = session.next(10.0)
+    assert isinstance(again, Complete)
+    assert [part.number for part in again.done] == [1]
+
+
+def test_missing_parts_are_read_and_sent_again() -> None:
+    session = completing(3)
+    session.parts_missing([2, 99], Conflict("parts_missing", "Missing."), 0.0)
+    assert session.held == (2, 199)
+    assert session.next(0.0) == Read(2, 100, 100)
+
+
+def test_a_server_that_misses_parts_for_ever_ends_the_upload() -> None:
+    problem = Conflict("parts_missing", "Missing.")
+    session = completing(1, rounds=2)
+    now = 0.0
+    for _ in range(2):
+        session.parts_missing([1], problem, now)
+        now += 100.0
+        session.was_put(put_of(session, now).number, "e", now)
+        assert isinstance(session.next(now), Complete)
+    session.parts_missing([1], problem, now)
+    assert end_of(session) is problem
+
+
+def test_an_upload_that_went_back_is_completed_again_but_not_for_ever() -> None:
+    session = completing(1, rounds=2)
+    session.was_completed(decided=False, now=0.0)
+    now = 1.0
+    for _ in range(2):
+        assert session.next(now) == Look()
+        session.was_looked_at(ingested=False, finalizing=False, now=now)
+        now += 1.0
+        assert isinstance(session.next(now), Complete)
+        session.was_completed(decided=False, now=now)
+        now += 1.0
+    session.next(now)
+    session.was_looked_at(ingested=False, finalizing=False, now=now)
+    problem = end_of(session)
+    assert problem is not None
+    assert problem.code == "finalize_undecided"
+
+
+def test_a_server_that_grants_nothing_is_not_asked_in_a_loop() -> None:
+    session = session_of(1)
+    ask = ask_of(session, 0.0)
+    session.was_answered(ask, [], {}, 0.0)
+    assert session.next(0.0) == Wait(1.0)
+    assert ask_of(session, 1.0).want == ask.want
+
+
+def test_the_last_word_holds_what_was_not_reported() -> None:
+    session = session_of(3, parallel=2)
+    put = put_of(session)
+    session.was_put(put.number, "e", 0.0)
+    assert [part.number for part in session.unreported()] == [put.number]
+
+
+def test_the_first_problem_stands() -> None:
+    session = session_of(1)
+    session.give_up(DOWN)
+    session.give_up(REFUSED.problem)
+    assert end_of(session) is DOWN
+
+
+@pytest.mark.parametrize("parts", [9_999])
+def test_the_largest_upload_is_quick_to_decide(parts: int) -> None:
+    world = World(session_of(parts), random.Random(1), faults=0)
+    world.looks = 0
+    assert world.run(5) is None
