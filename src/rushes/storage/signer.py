@@ -183,17 +183,20 @@ class PartSigner:
             Invalid: a number, length or checksum that no S3 would take.
         """
         header, before, after, fits = self._header, self._before, self._after, self._fits
-        canonical, inner, outer = self._canonical, self._inner, self._outer
+        canonical, inner, outer = self._canonical.copy, self._inner.copy, self._outer.copy
         a, b, c = self._tail
         signed: list[SignedPart] = []
+        known, middle = None, ""  # all parts but the last have one length
         for number, length, checksum in parts:
-            if not (0 < number <= MAX_PART_NUMBER and 0 <= length <= MAX_PART_LENGTH and fits(checksum)):
+            if length != known and 0 <= length <= MAX_PART_LENGTH:
+                known, middle = length, f"{a}{length}{b}"
+            if not (0 < number <= MAX_PART_NUMBER and length == known and fits(checksum)):
                 raise _unsignable(header, number, length, checksum)
-            request = canonical.copy()
-            request.update(f"{number}{a}{length}{b}{checksum}{c}".encode())
-            message = inner.copy()
+            request = canonical()
+            request.update(f"{number}{middle}{checksum}{c}".encode())
+            message = inner()
             message.update(request.hexdigest().encode())
-            signature = outer.copy()
+            signature = outer()
             signature.update(message.digest())
             signed.append((f"{before}{number}{after}{signature.hexdigest()}", {header: checksum}))
         return signed
