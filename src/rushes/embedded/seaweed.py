@@ -212,8 +212,9 @@ def _is_ready(at: dict[str, int], weed: Path, directory: Path, environment: dict
     except Unavailable:
         return False
     # S3 answers before the volume server has told the master what it holds: reads would fail with "volume not found".
-    registered = f"DataNode 127.0.0.1:{at['volume']}" in said
-    return registered and re.search(r'"fsync":\s*true', said) is not None and "error" not in said
+    # An empty store lists no node, but counts its free places once the volume server is there.
+    registered = re.search(r"\(volume:\d+/[1-9]", said)
+    return bool(registered) and re.search(r'"fsync":\s*true', said) is not None and "error" not in said
 
 
 def read_line(text: str) -> Line:
