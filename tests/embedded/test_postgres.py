@@ -15,13 +15,14 @@ import psutil
 import psycopg
 import pytest
 
-from embedded.equipment import listeners
 from rushes.embedded import ports, postgres, secrets
 from rushes.embedded.children import Child, lesser_account
 from rushes.embedded.log import Log
 from rushes.embedded.postmaster import clear_pid_file
 from rushes.embedded.supervisor import Supervisor
 from rushes.errors import Misconfigured, Unavailable
+
+from .equipment import listeners
 
 ODD = "p@ss/w:ö'rd\"#?% \\$1"
 

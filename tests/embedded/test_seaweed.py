@@ -18,9 +18,10 @@ import botocore.exceptions
 import psutil
 import pytest
 
-from embedded.equipment import listeners, store
 from rushes.embedded import ports, seaweed
 from rushes.embedded.seaweed import Store
+
+from .equipment import listeners, store
 
 BODY = os.urandom(5_000_000)
 

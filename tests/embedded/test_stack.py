@@ -22,11 +22,12 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
-from embedded.equipment import PROGRAM, Up, ended, gone, listeners, store, until, up
 from rushes.config import Issuer, Settings
 from rushes.embedded import address, ports, postgres, stack
 from rushes.embedded.address import Running
 from rushes.errors import Unavailable
+
+from .equipment import PROGRAM, Up, ended, gone, listeners, store, until, up
 
 ALL = ["api", "postgres", "weed", "worker", "worker"]
 BODY = secrets.token_bytes(6_000_000)

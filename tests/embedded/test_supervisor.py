@@ -16,13 +16,14 @@ from typing import Any
 import psutil
 import pytest
 
-from embedded.equipment import gone, until
 from rushes.embedded import children
 from rushes.embedded.children import Child, bare_environment
 from rushes.embedded.log import Log
 from rushes.embedded.signals import Requests
 from rushes.embedded.supervisor import Supervisor
 from rushes.errors import Unavailable
+
+from .equipment import gone, until
 
 Kept = tuple[Supervisor, io.StringIO, Requests]
 

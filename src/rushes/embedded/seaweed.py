@@ -211,10 +211,17 @@ def _is_ready(at: dict[str, int], weed: Path, directory: Path, environment: dict
         said = call([str(weed), "shell", *addresses], cwd=directory, env=environment, text=commands, seconds=10)
     except Unavailable:
         return False
-    # S3 answers before the volume server has told the master what it holds: reads would fail with "volume not found".
-    # An empty store lists no node, but counts its free places once the volume server is there.
-    registered = re.search(r"\(volume:\d+/[1-9]", said)
-    return bool(registered) and re.search(r'"fsync":\s*true', said) is not None and "error" not in said
+    held = any((directory / "data").glob("*.dat"))
+    return _registered(said, held=held) and re.search(r'"fsync":\s*true', said) is not None and "error" not in said
+
+
+def _registered(topology: str, *, held: bool) -> bool:
+    """Whether the volume server has told the master how much it can hold and, if it holds anything, what.
+
+    S3 answers before that: reads would fail with "volume not found", and so would the first write.
+    """
+    match = re.search(r"Topology .*?\bvolume:(\d+)/(\d+)", topology)
+    return match is not None and int(match[2]) > 0 and (int(match[1]) > 0 or not held)
 
 
 def read_line(text: str) -> Line:
