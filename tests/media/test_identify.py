@@ -57,16 +57,16 @@ async def test_videos(
 
 
 @pytest.mark.parametrize(("name", "demuxer", "codec"), SOUNDS)
-async def test_sounds(sandbox: Sandbox, job: Path, clips: Clips, name: str, demuxer: str, codec: str) -> None:
-    info = await identify(FileSource(clips(name)), job, sandbox)
+async def test_sounds(namespaces: Sandbox, job: Path, clips: Clips, name: str, demuxer: str, codec: str) -> None:
+    info = await identify(FileSource(clips(name)), job, namespaces)
     assert (info.kind, info.format, info.video) == ("audio", demuxer, None)
     assert info.audio[0].codec == codec
     assert info.duration == pytest.approx(SECONDS, abs=0.1)
 
 
 @pytest.mark.parametrize("name", PICTURES)
-async def test_pictures(sandbox: Sandbox, job: Path, clips: Clips, name: str) -> None:
-    info = await identify(FileSource(clips(name)), job, sandbox)
+async def test_pictures(namespaces: Sandbox, job: Path, clips: Clips, name: str) -> None:
+    info = await identify(FileSource(clips(name)), job, namespaces)
     assert info.kind == "image"
     assert info.image is not None
     assert (info.image.width, info.image.height, info.image.has_alpha) == (640, 360, False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rushes.media.info import AudioInfo, MediaInfo, VideoInfo
@@ -35,6 +35,7 @@ def test_targets(width: int, height: int, expected: list[tuple[str, int, int]]) 
     assert [(t.rung.name, t.width, t.height) for t in targets_for(width, height)] == expected
 
 
+@settings(database=None)
 @given(st.integers(16, 16384), st.integers(160, 8192))
 def test_targets_are_even_never_upscaled_and_keep_the_shape(width: int, height: int) -> None:
     targets = targets_for(width, height)

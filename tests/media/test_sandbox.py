@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from rushes.errors import Misconfigured, Rejected, Unavailable
+from rushes.media import child
 from rushes.media import sandbox as sandboxes
 from rushes.media.limits import Limits
 from rushes.media.sandbox import Sandbox, run_task, run_tool
@@ -188,7 +189,7 @@ async def test_nothing_runs_bare(monkeypatch: pytest.MonkeyPatch, namespaces: Sa
     refused = Sandbox("inherited", user_namespace=False, drop=False, landlock_abi=0, seccomp=False, denied="policy")
     with pytest.raises(Misconfigured, match="policy"):
         await run_tool(refused, [PYTHON], FileSource(clips.base), job, Limits(), print)
-    monkeypatch.setattr(sandboxes, "_BOOT", "raise SystemExit(1)")  # as if no child could ever be confined
+    monkeypatch.setattr(child, "_BOOT", "raise SystemExit(1)")  # as if no child could ever be confined
     with pytest.raises(Misconfigured) as caught:
         await sandboxes.detect()
     assert caught.value.code == "no_sandbox"

@@ -2,9 +2,11 @@
 
 source.py     what can be read: a size and byte ranges
 limits.py     what one job may use
-sandbox.py    the worker's half of the sandbox: what this machine offers, start, feed, watch, kill
+sandbox.py    the worker's half of the sandbox: what this machine offers, and running one tool or task inside
+child.py      the launcher's process: started with an order, listened to, and surely gone at the end
 feed.py       serves a source to the child: HTTP ranges on its listening socket, or requests on a socketpair
 jail/         the child's half: namespaces, Landlock, seccomp, rlimits, then the tool (standard library only)
+pair.py       the messages of that socketpair; formats.py: which containers and pictures may be opened
 inside/       what runs in the child and touches users' bytes: the only code that imports av and PIL
 info.py       what identify found; identify.py asks for it
 ladder.py     which proxies a source gets and the ffmpeg arguments that make them: pure

@@ -16,7 +16,6 @@ processes: worse than a few mounts.)
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
 import json
 import os
@@ -25,12 +24,13 @@ import socket
 import sys
 import sysconfig
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rushes.errors import Misconfigured, Problem, Rejected, Unavailable
+from rushes.media.child import Child, environment, package_root, receive, started, watch
 from rushes.media.feed import Feed, HttpFeed, PairFeed
 from rushes.media.limits import Limits
 from rushes.media.source import FileSource, Source
@@ -39,12 +39,8 @@ Mode = Literal["namespaces", "inherited"]
 SOURCE_URL = "http://127.0.0.1:8000/source"
 
 _NOBODY = 65534
-_LOG_TAIL = 8 * 1024  # bytes of a tool's stderr that are kept
-_LINE_LIMIT = 1024 * 1024  # bytes of one message of a tool
 _START_SECONDS = 30.0
-_KILL_SECONDS = 3.0
 _MEMORY_WORDS = ("Cannot allocate memory", "MemoryError", "bad_alloc", "malloc of size")
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from rushes.media.jail.launch import main; main()"
 
 
 @dataclass(frozen=True)
@@ -84,13 +80,6 @@ class Ended:
     memory: int  # peak resident bytes
     log: str
     result: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class _Child:
-    process: asyncio.subprocess.Process
-    control: socket.socket
-    log: bytearray = field(default_factory=bytearray)
 
 
 async def detect(mode: Mode | None = None) -> Sandbox:
@@ -176,7 +165,7 @@ async def run_tool(
     if not sandbox.tools:
         raise Misconfigured("no_namespaces", f"Programs need namespaces, which this machine denies: {sandbox.denied}")
     order = _order(sandbox, job_dir, limits, [argv[0]], {"argv": argv}, listen=True)
-    async with _started(order, []) as child:
+    async with started(order, []) as child:
         listener = await _listening(child)
         feed = HttpFeed(source, listener)
         return await _finish(child, feed, limits, on_line)
@@ -208,7 +197,7 @@ async def run_task(
         order = _order(sandbox, job_dir, limits, found, work, listen=False)
         messages = _Messages(on_progress)
         try:
-            async with _started(order, [theirs.fileno()]) as child:
+            async with started(order, [theirs.fileno()]) as child:
                 theirs.close()
                 ours.setblocking(False)
                 feed = PairFeed(source, ours) if source is not None else None
@@ -272,7 +261,7 @@ def _order(
             "cpu_seconds": max(1, round(limits.cpu_seconds)),
             "output_bytes": limits.output_bytes,
         },
-        "environment": _environment(),
+        "environment": environment(),
         "work": work,
     }
 
@@ -287,13 +276,9 @@ def _readable(needed: list[str]) -> list[str]:
     return sorted({*paths, *real})
 
 
-def _package_root() -> str:
-    return str(Path(__file__).resolve().parents[2])
-
-
 def _import_paths() -> list[str]:
     """Where the tasks' libraries and this package lie, found without importing any of them."""
-    found = [Path(_package_root())]
+    found = [Path(package_root())]
     for name in ("av", "PIL", "numpy"):
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
@@ -302,65 +287,8 @@ def _import_paths() -> list[str]:
     return list(dict.fromkeys(str(path) for path in found))
 
 
-def _environment() -> dict[str, str]:
-    return {
-        "LANG": "C.UTF-8",
-        "HOME": "/nonexistent",
-        "TMPDIR": ".",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MALLOC_ARENA_MAX": "4",  # an arena a thread would use up the address space on machines with many cores
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-
-
-@contextlib.asynccontextmanager
-async def _started(order: dict[str, Any], inherited: list[int]) -> AsyncIterator[_Child]:
-    """A launcher with its order sent. On the way out, whatever the way, its process group is dead and reaped."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.setblocking(False)
-    with ours, theirs:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", "-c", _BOOT, _package_root(), str(theirs.fileno()),
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-            pass_fds=[theirs.fileno(), *inherited], start_new_session=True, cwd="/", env=_environment(),
-        )  # fmt: skip
-        child = _Child(process, ours)
-        try:
-            theirs.close()
-            with contextlib.suppress(ConnectionError):  # it died already; what it did not say tells so
-                await asyncio.get_running_loop().sock_sendall(ours, json.dumps(order).encode())
-            yield child
-        finally:
-            await _kill(process)
-
-
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    """Kill all that the launcher started and wait until it is gone; a second cancellation does not shorten the wait."""
-    drained = asyncio.ensure_future(process.communicate())
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()  # the launcher kills the rest, waits for it, and ends
-    harder = asyncio.get_running_loop().call_later(_KILL_SECONDS, _kill_group, process)
-    cancelled: asyncio.CancelledError | None = None
-    while not drained.done():
-        try:
-            await asyncio.shield(drained)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    harder.cancel()
-    if cancelled is not None:
-        raise cancelled
-
-
-def _kill_group(process: asyncio.subprocess.Process) -> None:
-    """For a launcher that did not do as it was asked."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-async def _listening(child: _Child) -> socket.socket:
-    message, handles = await _receive(child, _START_SECONDS)
+async def _listening(child: Child) -> socket.socket:
+    message, handles = await receive(child, _START_SECONDS)
     if message.get("listening") and len(handles) == 1:
         return socket.socket(fileno=handles[0])
     for handle in handles:
@@ -368,28 +296,9 @@ async def _listening(child: _Child) -> socket.socket:
     raise _setup_failed(child, message)
 
 
-async def _receive(child: _Child, seconds: float | None) -> tuple[dict[str, Any], list[int]]:
-    """The next message on the control socket and the handles that came with it; {} at its end."""
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(child.control, ready.set)
-    try:
-        async with asyncio.timeout(seconds):
-            await ready.wait()
-    except TimeoutError:
-        raise Unavailable("sandbox_slow", f"The media sandbox did not start within {seconds:.0f} s.") from None
-    finally:
-        loop.remove_reader(child.control)
-    try:
-        data, handles, _, _ = socket.recv_fds(child.control, 65536, 4)
-    except ConnectionError:
-        data, handles = b"", []
-    return (json.loads(data) if data else {}), handles
-
-
-async def _finish(child: _Child, feed: Feed | None, limits: Limits, on_line: Callable[[str], None]) -> Ended:
+async def _finish(child: Child, feed: Feed | None, limits: Limits, on_line: Callable[[str], None]) -> Ended:
     """Wait for the tool's end, the source's failure or the time limit, whichever comes first, and judge it."""
-    work = asyncio.ensure_future(_watch(child, on_line))
+    work = asyncio.ensure_future(watch(child, on_line))
     waiting: set[asyncio.Future[Any]] = {work} if feed is None else {work, feed.failure}
     try:
         done, _ = await asyncio.wait(waiting, timeout=limits.wall_seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -409,73 +318,37 @@ async def _finish(child: _Child, feed: Feed | None, limits: Limits, on_line: Cal
             await feed.close()
 
 
-async def _watch(child: _Child, on_line: Callable[[str], None]) -> dict[str, Any]:
-    """Read stdout and stderr to their ends, then how the tool ended."""
-    stdout, stderr = child.process.stdout, child.process.stderr
-    assert stdout is not None and stderr is not None  # noqa: PT018 - both were asked for as pipes
-    tail = asyncio.ensure_future(_keep_tail(stderr, child.log))
-    try:
-        async with contextlib.aclosing(_lines(stdout)) as lines:
-            async for line in lines:
-                on_line(line)
-        await tail
-    finally:
-        tail.cancel()
-    message, _ = await _receive(child, None)
-    return message
-
-
-async def _keep_tail(stream: asyncio.StreamReader, log: bytearray) -> None:
-    while chunk := await stream.read(65536):
-        log += chunk
-        del log[:-_LOG_TAIL]
-
-
-async def _lines(stream: asyncio.StreamReader) -> AsyncGenerator[str, None]:
-    rest = b""
-    while chunk := await stream.read(65536):
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
-            yield line.decode("utf-8", "replace")
-        if len(rest) > _LINE_LIMIT:
-            raise Unavailable("tool_crashed", "A media tool sent a message without end.")
-    if rest:
-        yield rest.decode("utf-8", "replace")
-
-
-def _judge(child: _Child, message: dict[str, Any], limits: Limits) -> Ended:
+def _judge(child: Child, message: dict[str, Any], limits: Limits) -> Ended:
     ended = message.get("ended")
     if not isinstance(ended, dict):
         raise _setup_failed(child, message)
     log = escape(child.log)
-    cpu = float(ended["cpu_seconds"])
-    if ended["signal"] == signal.SIGXCPU or (ended["signal"] == signal.SIGKILL and cpu >= limits.cpu_seconds):
-        raise Rejected(
-            "cpu_limit", f"Processing needed more than the {limits.cpu_seconds:.0f} CPU seconds allowed.", log=log
-        )
-    if ended["signal"] == signal.SIGXFSZ or "File too large" in log:
-        raise Rejected(
-            "output_limit", f"Processing wrote a file larger than the {limits.output_bytes} bytes allowed.", log=log
-        )
-    if (ended["exit"] or ended["signal"]) and any(word in log for word in _MEMORY_WORDS):
-        raise Rejected(
-            "memory_limit", f"Processing needed more than the {limits.memory} bytes of memory allowed.", log=log
-        )
-    if ended["signal"]:
-        raise Unavailable("tool_crashed", f"A media tool was ended by {signal.Signals(ended['signal']).name}.", log=log)
-    if ended["exit"] == _TASK_BROKE:
+    code, killer, cpu = ended["exit"], ended["signal"], float(ended["cpu_seconds"])
+    if code == 0:
+        return Ended(cpu, int(ended["memory"]), log)
+    if killer == signal.SIGXCPU or (killer == signal.SIGKILL and cpu >= limits.cpu_seconds):
+        raise _too_much("cpu_limit", f"{limits.cpu_seconds:.0f} CPU seconds", log)
+    if killer == signal.SIGXFSZ or "File too large" in log:
+        raise _too_much("output_limit", f"{limits.output_bytes} bytes for one file", log)
+    if any(word in log for word in _MEMORY_WORDS):
+        raise _too_much("memory_limit", f"{limits.memory} bytes of memory", log)
+    if killer:
+        raise Unavailable("tool_crashed", f"A media tool was ended by {signal.Signals(killer).name}.", log=log)
+    if code == _TASK_BROKE:
         raise Unavailable("tool_crashed", "A media tool broke down.", log=log)
-    if ended["exit"]:
-        raise Rejected(
-            "undecodable", "This file cannot be decoded: it is damaged, or of a kind that is not known.", log=log
-        )
-    return Ended(cpu, int(ended["memory"]), log)
+    raise Rejected(
+        "undecodable", "This file cannot be decoded: it is damaged, or of a kind that is not known.", log=log
+    )
+
+
+def _too_much(code: str, allowed: str, log: str) -> Rejected:
+    return Rejected(code, f"Processing this file needed more than is allowed: {allowed}.", log=log)
 
 
 _TASK_BROKE = 71  # see inside/talk.py
 
 
-def _setup_failed(child: _Child, message: dict[str, Any]) -> Unavailable:
+def _setup_failed(child: Child, message: dict[str, Any]) -> Unavailable:
     reason = str(message.get("failed", "the launcher died"))
     return Unavailable(
         "sandbox_failed", f"The media sandbox could not be set up: {reason}", reason=reason, log=escape(child.log)

@@ -9,10 +9,10 @@ from typing import IO, Any, cast
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from rushes.media.formats import PICTURES
-from rushes.media.inside import talk
+from rushes.media.inside import plugins, talk
 from rushes.media.inside.reader import Reader
 
-Image.init()  # all plugins now: later their files may be out of reach
+plugins.load()
 Image.MAX_IMAGE_PIXELS = None  # the limit is checked here, with a sentence
 warnings.simplefilter("ignore")  # about odd metadata; nobody reads them
 _EXIF_TEXT = ("Make", "Model", "Software", "DateTime", "Artist", "Copyright", "ImageDescription")

@@ -12,11 +12,11 @@ import av
 import av.error
 from PIL import Image, ImageStat
 
-from rushes.media.inside import talk
+from rushes.media.inside import plugins, talk
 from rushes.media.inside.opened import opened
 from rushes.media.inside.reader import Reader
 
-Image.init()  # all plugins now: later their files may be out of reach
+plugins.load()
 _QUALITY = 82
 _DARK, _BRIGHT = 24, 232  # mean luma outside of which a frame is hardly a picture
 

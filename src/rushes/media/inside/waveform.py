@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from rushes.media.inside import talk
+from rushes.media.inside import plugins, talk
 from rushes.media.inside.opened import Decoder, opened, packets
 from rushes.media.inside.reader import Reader
 from rushes.media.inside.resampled import Resampled, silence_before
 
-Image.init()  # all plugins now: later their files may be out of reach
+plugins.load()
 _FINEST = 256  # samples per pixel
 _MOST = 65536  # pixels
 _CHUNK = 65536  # samples gathered before they are folded
