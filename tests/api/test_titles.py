@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ingest.equipment import JSON, Desk, Person, body, problem
+from tests.ingest.equipment import JSON, Desk, Person, body, problem
 from rushes.model import Role
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ingest.equipment import Desk, open_desk
+from tests.ingest.equipment import Desk, open_desk
 from rushes.config import Settings
 
 

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from uuid import UUID
 
-from ingest.equipment import TWO_PARTS, Desk, body, crc, pieces, problem, some_bytes
+from tests.ingest.equipment import TWO_PARTS, Desk, body, crc, pieces, problem, some_bytes
 from rushes.ingest.abort import discard
 from rushes.plan import MIN_PART
 

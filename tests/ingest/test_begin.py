@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ingest.equipment import JSON, Desk, body, problem, some_bytes, somebody
+from tests.ingest.equipment import JSON, Desk, body, problem, some_bytes, somebody
 from rushes.model import Role
 from rushes.plan import GB, MAX_OBJECT, MIB
 

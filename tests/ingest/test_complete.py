@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from ingest.equipment import TWO_PARTS, Desk, Directly, Person, body, crc, pieces, problem, some_bytes
+from tests.ingest.equipment import TWO_PARTS, Desk, Directly, Person, body, crc, pieces, problem, some_bytes
 from rushes import checksum
 from rushes.ingest import finalize
 from rushes.model import ChecksumAlgorithm

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from ingest.equipment import TWO_PARTS, Desk, Person, body, crc, pieces, problem, some_bytes, somebody
+from tests.ingest.equipment import TWO_PARTS, Desk, Person, body, crc, pieces, problem, some_bytes, somebody
 from rushes.model import Role
 
 DATA = some_bytes(TWO_PARTS)

@@ -17,7 +17,7 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 
-from ingest.equipment import TWO_PARTS, Desk, Person, body, crc, open_desk, problem, some_bytes
+from tests.ingest.equipment import TWO_PARTS, Desk, Person, body, crc, open_desk, problem, some_bytes
 from rushes import main
 from rushes.config import Settings
 from rushes.plan import MIN_PART

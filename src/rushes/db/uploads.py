@@ -100,6 +100,11 @@ async def record_progress(
     return int(row[0]), int(row[1])
 
 
+async def give_to(conn: Conn, upload_id: UUID, title_id: UUID) -> None:
+    """An upload belongs to its asset's title: tokens for a title see both or neither."""
+    await conn.execute("UPDATE uploads SET title_id = %s WHERE id = %s", [title_id, upload_id])
+
+
 async def declare_checksum(conn: Conn, upload_id: UUID, checksum: str) -> None:
     await conn.execute("UPDATE uploads SET declared_checksum = %s WHERE id = %s", [checksum, upload_id])
 

@@ -79,12 +79,18 @@ async def status(
 async def change(
     ctx: Context, who: Principal, asset_id: UUID, *, filename: str | None, title_id: UUID | None
 ) -> AssetBundle:
-    """Rename an asset or give it to another title."""
+    """Rename an asset, or give it and its upload to another title."""
     async with ctx.db.transaction() as conn:
+        asset = await assets.get(conn, who, asset_id)
+        if asset is None:
+            raise _absent()
+        await uploads.load(conn, asset.upload_id, lock=True)  # before the asset, as everywhere: no two wait for each other
         if await assets.get(conn, who, asset_id, lock=True) is None:
             raise _absent()
         if title_id is not None and await titles.get(conn, who, title_id, lock=True) is None:
             raise NotFound("title_not_found", "There is no such title.")
+        if title_id is not None:
+            await uploads.give_to(conn, asset.upload_id, title_id)
         wanted = {"filename": filename, "title_id": title_id}
         await assets.change(conn, asset_id, ctx.now(), **{name: v for name, v in wanted.items() if v is not None})
     return await get(ctx, who, asset_id)

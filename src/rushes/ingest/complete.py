@@ -30,13 +30,13 @@ async def complete(ctx: Context, who: Principal, upload_id: UUID, request: Compl
     """
     if request.checksum is not None:
         check_checksum(request.checksum)
-    missing = await _start(ctx, who, upload_id, request)
+    missing = await start(ctx, who, upload_id, request)
     if missing:
         raise parts_missing(missing)
     return await _verdict(ctx, who, upload_id)
 
 
-async def _start(ctx: Context, who: Principal, upload_id: UUID, request: CompleteUpload) -> list[int]:
+async def start(ctx: Context, who: Principal, upload_id: UUID, request: CompleteUpload) -> list[int]:
     """Move to `finalizing` and enqueue the workflow; or return the parts that are certainly missing."""
     now = ctx.now()
     async with ctx.db.transaction() as conn:

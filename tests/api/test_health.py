@@ -1,0 +1,96 @@
+"""Liveness and readiness, also of a system of which a part is missing. Neither asks for a token."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+from pydantic import SecretStr
+
+from rushes.config import Settings
+from rushes.embedded import ports
+from tests.ingest.equipment import Desk, body, open_desk, problem, somebody
+
+
+async def test_a_whole_system_is_ready(desk: Desk) -> None:
+    http = desk.with_token(None)
+    answer = await http.get("/readyz")
+    assert (answer.status_code, body(answer)) == (
+        200,
+        {"status": "ok", "checks": {"database": "ok", "engine": "ok", "storage": "ok"}},
+    )
+    assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_a_database_without_tables_is_not_ready(settings: Settings) -> None:
+    assert settings.database_url is not None
+    url = settings.database_url.get_secret_value()
+    name = f"empty_{uuid4().hex[:8]}"
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    empty = settings.model_copy(update={"database_url": SecretStr(url.rpartition("/")[0] + f"/{name}")})
+    async with open_desk(empty) as desk:
+        http = desk.with_token(None)
+        answer = await http.get("/readyz")
+        checks = body(answer)["checks"]
+        assert (answer.status_code, checks["storage"]) == (503, "ok")
+        assert "rushes migrate" in checks["database"]
+        assert "rushes migrate" in checks["engine"]
+        assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_an_old_schema_is_not_ready(desk: Desk, settings: Settings) -> None:
+    assert settings.database_url is not None
+    url = settings.database_url.get_secret_value()
+    name = f"old_{uuid4().hex[:8]}"
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    old = url.rpartition("/")[0] + f"/{name}"
+    with psycopg.connect(old) as conn:
+        conn.execute("CREATE TABLE alembic_version (version_num text)")
+        conn.execute("INSERT INTO alembic_version VALUES ('0000')")
+    async with open_desk(settings.model_copy(update={"database_url": SecretStr(old)})) as desk:
+        answer = await desk.with_token(None).get("/readyz")
+        assert answer.status_code == 503
+        assert "0000" in body(answer)["checks"]["database"]
+
+
+async def test_a_system_without_storage_is_not_ready(settings: Settings) -> None:
+    away = settings.model_copy(update={"storage_endpoint": f"http://127.0.0.1:{closed_port()}"})
+    async with open_desk(away) as desk:
+        answer = await desk.with_token(None).get("/readyz")
+        checks = body(answer)["checks"]
+        assert (answer.status_code, checks["database"], checks["engine"]) == (503, "ok", "ok")
+        assert checks["storage"] != "ok"
+        ann = desk.person()
+        upload = await ann.begin()  # begin needs no storage
+        answer = await ann.ask(upload, [(1, "AAAAAAAAAAA=")])
+        assert answer.headers["Retry-After"]
+        problem(answer, 503, "storage_unreachable")
+        assert body(answer)["permanent"] is False
+
+
+async def test_a_refused_key_is_not_ready(settings: Settings) -> None:
+    wrong = settings.model_copy(update={"storage_secret_key": SecretStr("wrong")})
+    async with open_desk(wrong) as desk:
+        answer = await desk.with_token(None).get("/readyz")
+        assert (answer.status_code, body(answer)["checks"]["storage"] == "ok") == (503, False)
+
+
+async def test_a_system_without_a_database_says_so(settings: Settings) -> None:
+    away = settings.model_copy(update={"database_url": SecretStr(f"postgresql://u:p@127.0.0.1:{closed_port()}/x")})
+    async with open_desk(away) as desk:
+        answer = await desk.with_token(None).get("/readyz")
+        checks = body(answer)["checks"]
+        assert (answer.status_code, checks["storage"]) == (503, "ok")
+        assert checks["database"] != "ok"
+        assert checks["engine"] != "ok"
+        who = somebody()
+        problem(await desk.person(who).http.get("/v1/uploads"), 503, "database_unavailable")
+        assert (await desk.with_token(None).get("/healthz")).status_code == 200
+
+
+def closed_port() -> int:
+    port = next(number for number in range(20_000, 30_000) if ports.is_free(number))
+    return port
