@@ -305,11 +305,7 @@ async def _finish(child: Child, feed: Feed | None, limits: Limits, on_line: Call
         if feed is not None and feed.failure.done():
             raise _source_failed(feed.failure.result())
         if not done:
-            raise Rejected(
-                "wall_limit",
-                f"Processing took longer than the {limits.wall_seconds:.0f} s allowed.",
-                log=escape(child.log),
-            )
+            raise _too_much("wall_limit", f"{limits.wall_seconds:.0f} seconds", escape(child.log))
         return _judge(child, work.result(), limits)
     finally:
         work.cancel()
