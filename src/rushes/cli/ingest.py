@@ -271,8 +271,10 @@ def _looked_at(path: Path) -> Outcome:
 def _advice(link: Link, outcome: Outcome) -> str | None:
     """What can be done about a file that did not get through."""
     if outcome.upload is not None:
-        if not isinstance(outcome.error, Stopped):
+        if outcome.error is None:
             return None
+        if not isinstance(outcome.error, Stopped):
+            return f"The file itself is stored and verified: rushes status {outcome.upload.asset_id}"
         when = "when the stack runs again (`rushes up`)" if link.started else "by itself"
         asset_id = outcome.upload.asset_id
         return f"The file is stored and verified. Its processing goes on {when}: rushes status {asset_id}"

@@ -5,7 +5,7 @@
         asset = client.wait(result.asset_id)
         print(asset.media, [rendition.url for rendition in asset.renditions])
 
-Imports nothing of the server. Memory does not grow with a file's size: at most 6 MB for each of `limits.parallel + 1`
+Imports nothing of the server. Memory does not grow with a file's size: about 6 MB for each of `limits.parallel + 1`
 threads, and 3 MB for the ledger of the largest upload. Every error raised on purpose is a `rushes.errors.Problem`.
 """
 

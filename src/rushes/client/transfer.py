@@ -1,7 +1,7 @@
 """The transfer: threads that carry out what a `Session` decides, for one file.
 
 There is one thread more than parts may be sent at once, so that the next part is read and granted while the line
-is full. Each thread needs one libcurl buffer (2 MiB) and a block or two of the file (1 MiB): at most 6 MB a thread,
+is full. Each thread needs one libcurl buffer (2 MiB) and a block or two of the file (1 MiB): about 6 MB a thread,
 whatever the file's size. The thread that calls `run` only watches: it reports progress and listens for `cancel`.
 """
 
