@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,6 +20,7 @@ from rushes.ingest import tokens
 from rushes.ingest.context import Context
 from rushes.model import Principal, Role
 
+MAKE_CLIP = Path(__file__).parents[1] / "scripts" / "make_clip.py"
 SECRET = "a secret for tests alone, long enough for HS256"
 OPERATOR = Principal("acme", "olga", Role.OPERATOR, "studio")
 
@@ -75,3 +79,11 @@ def as_(app: httpx.ASGITransport, token_for: Callable[..., str]) -> Callable[...
             yield http
 
     return client
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of picture and sound."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.mp4"
+    subprocess.run([sys.executable, MAKE_CLIP, path, "--seconds", "2", "--megabytes", "2"], check=True, timeout=120)
+    return path

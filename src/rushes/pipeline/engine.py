@@ -14,6 +14,7 @@ fenced by the job's epoch.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
@@ -96,8 +97,10 @@ class Engine:
         engine_log = logging.getLogger("dbos")  # it brings a handler of its own: one line, one form is enough
         engine_log.handlers.clear()
         engine_log.propagate = True
+        self._running: set[asyncio.Task[Any]] = set()
+        self._stopping = False
         for name, function in workflows.items():
-            _registered[name] = DBOS.workflow(name=name, max_recovery_attempts=NO_LIMIT)(function)
+            _registered[name] = DBOS.workflow(name=name, max_recovery_attempts=NO_LIMIT)(self._counted(function))
 
     async def start(self) -> None:
         """Launch; from here on workflows run on this event loop."""
@@ -118,9 +121,31 @@ class Engine:
         await self._lease.keep()
 
     async def stop(self) -> None:
-        """Leave: stop dequeuing, drop what runs, hand it back to the queues, let go of the lock."""
+        """Leave: drop what runs (the engine records nothing of it), hand it back to the queues, let go of the lock."""
+        self._stopping = True
+        while self._running:
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(self._running, timeout=1)
         await asyncio.to_thread(DBOS.destroy)
         await self._lease.hand_back()
+
+    def _counted(self, function: WorkflowFunction) -> WorkflowFunction:
+        """The function, known to `stop` while it runs, and never started once stopping has begun."""
+
+        @functools.wraps(function)
+        async def counted(*args: Any) -> str:
+            task = asyncio.current_task()
+            assert task is not None, "workflows are coroutines on the event loop"
+            if self._stopping:
+                raise asyncio.CancelledError
+            self._running.add(task)
+            try:
+                return await function(*args)
+            finally:
+                self._running.discard(task)
+
+        return counted
 
     async def _recover(self, worker_id: str) -> None:
         """Put a dead worker's running workflows back on their queues."""

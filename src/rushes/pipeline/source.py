@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
+from rushes.errors import Conflict, Rejected
 from rushes.storage import S3
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSource:
-    """Implements `rushes.media.Source`. Reads fail when the object's ETag is no longer `etag`."""
+    """Implements `rushes.media.source.Source`. Reads fail when the object's ETag is no longer `etag`."""
 
     s3: S3
     bucket: str
@@ -19,5 +21,12 @@ class StoredSource:
     etag: str | None
 
     async def read(self, start: int, length: int) -> AsyncIterator[bytes]:
-        async for chunk in self.s3.get_range(self.bucket, self.key, start=start, length=length, if_match=self.etag):
-            yield chunk
+        chunks = self.s3.get_range(self.bucket, self.key, start=start, length=length, if_match=self.etag)
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    yield chunk
+        except Conflict as error:
+            raise Rejected(
+                "original_corrupt", "The original in storage is not the file that was uploaded; nothing was published."
+            ) from error
