@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,7 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import hypothesis
 import pytest
+from hypothesis import core as hypothesis_core
 from pydantic import SecretStr
 
 from rushes import main
@@ -20,9 +24,28 @@ from rushes.ingest import tokens
 from rushes.ingest.context import Context
 from rushes.model import Principal, Role
 
+ROUNDS = int(os.environ.get("RUSHES_TEST_ROUNDS", "1"))  # `make long` asks for more
+SEED = int(os.environ.get("RUSHES_TEST_SEED") or random.SystemRandom().randrange(2**31))
 MAKE_CLIP = Path(__file__).parents[1] / "scripts" / "make_clip.py"
 SECRET = "a secret for tests alone, long enough for HS256"
 OPERATOR = Principal("acme", "olga", Role.OPERATOR, "studio")
+
+
+def pytest_configure() -> None:
+    random.seed(SEED)
+    hypothesis_core.global_force_seed = SEED
+    hypothesis.settings.register_profile("rounds", max_examples=100 * ROUNDS, deadline=None, database=None)
+    hypothesis.settings.load_profile("rounds")
+
+
+def pytest_report_header() -> str:
+    return f"rounds: {ROUNDS}, seed: {SEED} (RUSHES_TEST_ROUNDS, RUSHES_TEST_SEED)"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `round_` runs as often as was asked for."""
+    if "round_" in metafunc.fixturenames:
+        metafunc.parametrize("round_", range(ROUNDS))
 
 
 @pytest.fixture(scope="session")

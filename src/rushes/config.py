@@ -57,7 +57,7 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = Field(
         None,
-        description="PostgreSQL ≥ 16, as postgresql://user:password@host:port/name. A direct connection, not a transaction-mode pooler.",
+        description="PostgreSQL ≥ 16, as postgresql://user:password@host:port/name; not a transaction-mode pooler.",
     )
     database_pool: int = Field(10, ge=1, le=1000, description="Most database connections of one process.")
 

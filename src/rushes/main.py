@@ -129,8 +129,8 @@ def run_worker(settings: Settings) -> int:
 
 
 async def _work(settings: Settings) -> int:
-    from rushes.pipeline.engine import Engine  # noqa: PLC0415 - the API never loads the engine
     from rushes.media.sandbox import detect  # noqa: PLC0415
+    from rushes.pipeline.engine import Engine  # noqa: PLC0415 - the API never loads the engine
     from rushes.pipeline.scratch import Scratch  # noqa: PLC0415
     from rushes.pipeline.stages import Bench  # noqa: PLC0415
     from rushes.pipeline.workflows import workflows  # noqa: PLC0415

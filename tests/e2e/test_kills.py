@@ -57,7 +57,9 @@ def upload(stack: Site, clip: Path, **options: Any) -> UploadResult:
     return stack.client.upload(clip, part_size=5 * MIB, **options)
 
 
-def test_worker_killed_in_mid_transcode(stack: Site, clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_worker_killed_in_mid_transcode(
+    stack: Site, clip: Path, capsys: pytest.CaptureFixture[str], round_: int
+) -> None:
     result = upload(stack, clip)
     where = wait_for_transcode(stack, result.asset_id)
     worker = stack.child("worker")
@@ -72,7 +74,7 @@ def test_worker_killed_in_mid_transcode(stack: Site, clip: Path, capsys: pytest.
     assert job.retries >= 1
 
 
-def test_frozen_worker_is_replaced_and_changes_nothing_when_it_wakes(stack: Site, clip: Path) -> None:
+def test_frozen_worker_is_replaced_and_changes_nothing_when_it_wakes(stack: Site, clip: Path, round_: int) -> None:
     result = upload(stack, clip)
     wait_for_transcode(stack, result.asset_id)
     frozen = stack.child("worker")
@@ -126,7 +128,7 @@ def spare_worker(stack: Site) -> Any:
     return running()
 
 
-def test_api_killed_between_put_and_complete(stack: Site, clip: Path) -> None:
+def test_api_killed_between_put_and_complete(stack: Site, clip: Path, round_: int) -> None:
     killed: list[int] = []
 
     def kill_once(progress: Any) -> None:
@@ -142,7 +144,7 @@ def test_api_killed_between_put_and_complete(stack: Site, clip: Path) -> None:
 
 @pytest.mark.parametrize("name", ["postgres", "weed"])
 @pytest.mark.parametrize("when", ["uploading", "transcoding"])
-def test_server_killed(stack: Site, clip: Path, name: str, when: str) -> None:
+def test_server_killed(stack: Site, clip: Path, name: str, when: str, round_: int) -> None:
     killed: list[psutil.Process] = []
 
     def kill() -> None:
@@ -164,7 +166,7 @@ def test_server_killed(stack: Site, clip: Path, name: str, when: str) -> None:
 
 
 @pytest.mark.parametrize("when", ["uploading", "transcoding"])
-def test_supervisor_killed(tmp_path: Path, clip: Path, when: str) -> None:
+def test_supervisor_killed(tmp_path: Path, clip: Path, when: str, round_: int) -> None:
     """Nothing outlives it, no port stays held, and the next start goes on where this one ended."""
     data = tmp_path / "data"
     begun: list[UploadBegun] = []
@@ -177,11 +179,10 @@ def test_supervisor_killed(tmp_path: Path, clip: Path, when: str) -> None:
             family = first.processes()
             supervisor.kill()
             raise KeyboardInterrupt
-        else:
-            stop = threading.Event()
-            first.client.upload(
-                clip, part_size=5 * MIB, on_begin=begun.append, on_progress=_kill_at(supervisor, clip, stop)
-            )
+        stop = threading.Event()
+        first.client.upload(
+            clip, part_size=5 * MIB, on_begin=begun.append, on_progress=_kill_at(supervisor, clip, stop)
+        )
     until(lambda: not alive(family), 10, f"these outlived the supervisor: {alive(family)}")
     with site(data) as second:
         if when == "uploading":

@@ -84,7 +84,9 @@ async def change(
         asset = await assets.get(conn, who, asset_id)
         if asset is None:
             raise _absent()
-        await uploads.load(conn, asset.upload_id, lock=True)  # before the asset, as everywhere: no two wait for each other
+        await uploads.load(
+            conn, asset.upload_id, lock=True
+        )  # before the asset, as everywhere: no two wait for each other
         if await assets.get(conn, who, asset_id, lock=True) is None:
             raise _absent()
         if title_id is not None and await titles.get(conn, who, title_id, lock=True) is None:

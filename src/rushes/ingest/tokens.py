@@ -85,8 +85,6 @@ class Verifier:
             claims = await self._foreign_claims(token, foreign) if foreign else self._own_claims(token)
         except jwt.ExpiredSignatureError as error:
             raise Unauthenticated("token_expired", "The token has expired; get a new one.") from error
-        except jwt.PyJWKClientConnectionError as error:
-            raise Unavailable("issuer_unavailable", "The token's issuer does not answer; try again shortly.") from error
         except (jwt.InvalidTokenError, jwt.PyJWKClientError) as error:
             raise Unauthenticated("token_invalid", f"The token is not valid here: {_reason(error)}.") from error
         return principal_of(claims)
@@ -103,7 +101,9 @@ class Verifier:
         )
 
     async def _foreign_claims(self, token: str, issuer: Issuer) -> dict[str, Any]:
-        key = await asyncio.to_thread(self._keys[issuer.issuer].get_signing_key_from_jwt, token)
+        key = await asyncio.to_thread(_issuers_key, self._keys[issuer.issuer], token)
+        if key.algorithm_name != issuer.algorithm:
+            raise jwt.InvalidTokenError("its key is for another algorithm")
         claims: dict[str, Any] = jwt.decode(
             token,
             key.key,
@@ -118,22 +118,37 @@ class Verifier:
         return claims
 
 
+def _issuers_key(client: jwt.PyJWKClient, token: str) -> jwt.PyJWK:
+    """The key that a token names. Raises `Unavailable` for whatever is the issuer's fault, not the bearer's."""
+    try:
+        try:
+            client.get_signing_keys()
+        except jwt.PyJWKClientError as error:
+            raise ValueError("no usable keys") from error
+        return client.get_signing_key_from_jwt(token)
+    except (ValueError, jwt.PyJWKSetError, jwt.PyJWKClientConnectionError) as error:
+        raise Unavailable("issuer_unavailable", "The token's issuer does not answer; try again shortly.") from error
+
+
 def principal_of(claims: Mapping[str, Any]) -> Principal:
     """The principal that verified claims describe. Raises `Unauthenticated` for claims we cannot honour."""
     try:
-        who = Principal(
+        return Principal(
             tenant=_identifier(claims["tenant"]),
             creator=_identifier(claims["sub"]),
             role=Role(claims.get("role", Role.CREATOR)),
-            plan=claims.get("plan", "user"),
+            plan=_plan(claims.get("plan", "user")),
             title=UUID(claims["title"]) if "title" in claims else None,
             upload=UUID(claims["upload"]) if "upload" in claims else None,
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise Unauthenticated("token_claims", f"The token's claims cannot be used: {error}.") from error
-    if who.plan not in QUOTA_PLANS:
-        raise Unauthenticated("token_claims", f"The token names an unknown plan; known are {', '.join(QUOTA_PLANS)}.")
-    return who
+
+
+def _plan(value: object) -> str:
+    if not isinstance(value, str) or value not in QUOTA_PLANS:
+        raise ValueError(f"plan must be one of {', '.join(QUOTA_PLANS)}")
+    return value
 
 
 def _identifier(value: object) -> str:

@@ -27,9 +27,10 @@ async def run_finalize(ctx: Context, run: Run, upload_id: str, attempt: int) -> 
     try:
         return await _finalize(ctx, run, upload, attempt)
     except Problem as problem:
-        log.error("upload %s cannot be finalized: %s", upload, problem.message)
-        await insist(lambda: finalize.fail(ctx, upload, attempt, problem.code, problem.message, **problem.details))
-        return "over"
+        reason = problem
+    log.error("upload %s cannot be finalized: %s", upload, reason.message)
+    await insist(lambda: finalize.fail(ctx, upload, attempt, reason.code, reason.message, **reason.details))
+    return "over"
 
 
 async def _finalize(ctx: Context, run: Run, upload: UUID, attempt: int) -> str:

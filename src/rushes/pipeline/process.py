@@ -23,7 +23,7 @@ WEIGHTS = {"identify": 1, "digest": 3, "proxies": 20, "stills": 3, "waveform": 2
 
 
 @dataclass(frozen=True, slots=True)
-class Failed(Exception):  # noqa: N818 - an outcome
+class Failed(Exception):
     """A stage has failed for good."""
 
     problem: Json

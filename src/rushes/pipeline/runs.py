@@ -25,7 +25,7 @@ T = TypeVar("T")
 BEAT = 0.5  # seconds between two signs of life; the longest a cancelled run goes on
 
 
-class Replaced(Exception):  # noqa: N818 - a fact, not an error
+class Replaced(Exception):
     """This run does not own its job any more."""
 
 
