@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import uuid4
 
 import psycopg
@@ -10,7 +11,7 @@ from pydantic import SecretStr
 
 from rushes.config import Settings
 from rushes.embedded import ports
-from tests.ingest.equipment import Desk, body, open_desk, problem, somebody
+from tests.ingest.equipment import Desk, body, open_desk, problem
 
 
 async def test_a_whole_system_is_ready(desk: Desk) -> None:
@@ -59,16 +60,17 @@ async def test_an_old_schema_is_not_ready(desk: Desk, settings: Settings) -> Non
 async def test_a_system_without_storage_is_not_ready(settings: Settings) -> None:
     away = settings.model_copy(update={"storage_endpoint": f"http://127.0.0.1:{closed_port()}"})
     async with open_desk(away) as desk:
-        answer = await desk.with_token(None).get("/readyz")
-        checks = body(answer)["checks"]
-        assert (answer.status_code, checks["database"], checks["engine"]) == (503, "ok", "ok")
-        assert checks["storage"] != "ok"
         ann = desk.person()
         upload = await ann.begin()  # begin needs no storage
-        answer = await ann.ask(upload, [(1, "AAAAAAAAAAA=")])
-        assert answer.headers["Retry-After"]
-        problem(answer, 503, "storage_unreachable")
-        assert body(answer)["permanent"] is False
+        ready, grants = await asyncio.gather(
+            desk.with_token(None).get("/readyz"), ann.ask(upload, [(1, "AAAAAAAAAAA=")])
+        )
+        checks = body(ready)["checks"]
+        assert (ready.status_code, checks["database"], checks["engine"]) == (503, "ok", "ok")
+        assert checks["storage"] != "ok"
+        problem(grants, 503, "storage_unreachable")
+        assert grants.headers["Retry-After"]
+        assert body(grants)["permanent"] is False
 
 
 async def test_a_refused_key_is_not_ready(settings: Settings) -> None:
@@ -81,16 +83,16 @@ async def test_a_refused_key_is_not_ready(settings: Settings) -> None:
 async def test_a_system_without_a_database_says_so(settings: Settings) -> None:
     away = settings.model_copy(update={"database_url": SecretStr(f"postgresql://u:p@127.0.0.1:{closed_port()}/x")})
     async with open_desk(away) as desk:
-        answer = await desk.with_token(None).get("/readyz")
-        checks = body(answer)["checks"]
-        assert (answer.status_code, checks["storage"]) == (503, "ok")
+        http = desk.with_token(None)
+        ready, listed, alive = await asyncio.gather(
+            http.get("/readyz"), desk.person().http.get("/v1/uploads"), http.get("/healthz")
+        )
+        checks = body(ready)["checks"]
+        assert (ready.status_code, checks["storage"], alive.status_code) == (503, "ok", 200)
         assert checks["database"] != "ok"
         assert checks["engine"] != "ok"
-        who = somebody()
-        problem(await desk.person(who).http.get("/v1/uploads"), 503, "database_unavailable")
-        assert (await desk.with_token(None).get("/healthz")).status_code == 200
+        problem(listed, 503, "database_unavailable")
 
 
 def closed_port() -> int:
-    port = next(number for number in range(20_000, 30_000) if ports.is_free(number))
-    return port
+    return next(number for number in range(20_000, 30_000) if ports.is_free(number))
