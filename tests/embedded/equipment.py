@@ -15,11 +15,12 @@ import boto3
 import psutil
 from botocore.config import Config
 
-from rushes.embedded import address
+from rushes.embedded import address, ports
 from rushes.embedded.address import Running
 
 T = TypeVar("T")
 
+API_PORT = ports.api_port("127.0.0.1", 0, fixed=True)  # another run of these tests on this machine has another
 PROGRAM = Path(__file__).with_name("program.py")
 
 
@@ -51,7 +52,7 @@ class Up:
         with log.open("wb") as output:
             self.process = subprocess.Popen(
                 [*python, str(PROGRAM), "up", *options],
-                env={**settings, "RUSHES_DATA_DIR": str(data_dir), "RUSHES_API_PORT": "18420", **env},
+                env={**settings, "RUSHES_DATA_DIR": str(data_dir), "RUSHES_API_PORT": str(API_PORT), **env},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -101,6 +102,9 @@ def up(data_dir: Path, log: Path, **options: Any) -> Iterator[Up]:
     stack = Up(data_dir, log, **options)
     try:
         yield stack
+    except BaseException:
+        print(stack.log)  # pytest shows it with the failure
+        raise
     finally:
         if stack.process.poll() is None:
             family = stack.family()

@@ -27,11 +27,10 @@ from rushes.embedded import address, ports, postgres, stack
 from rushes.embedded.address import Running
 from rushes.errors import Unavailable
 
-from .equipment import PROGRAM, Up, ended, gone, listeners, store, until, up
+from .equipment import API_PORT, PROGRAM, Up, ended, gone, listeners, store, until, up
 
 ALL = ["api", "postgres", "weed", "worker", "worker"]
 BODY = secrets.token_bytes(6_000_000)
-API_PORT = 18420
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -195,13 +194,12 @@ def test_a_signal_during_the_start_stops_it_clean(tmp_path: Path, given: dict[st
         assert gone(family, 1)
 
 
-@pytest.mark.parametrize("kind", ["file", "read-only"])
+@pytest.mark.parametrize("kind", ["file", "closed", "nowhere"])
 def test_an_unusable_data_directory_is_explained(tmp_path: Path, kind: str) -> None:
-    if kind == "file":
-        (tmp_path / "data").write_text("not a directory")
-        place = tmp_path / "data"
-    else:
-        place = Path("/proc/1/rushes") if os.geteuid() != 0 else Path("/sys/kernel/rushes")
+    (tmp_path / "file").write_text("not a directory")
+    (tmp_path / "closed").mkdir(mode=0o500)
+    closed = tmp_path / "closed" / "data" if os.geteuid() != 0 else Path("/sys/kernel/rushes")
+    place = {"file": tmp_path / "file", "closed": closed, "nowhere": Path("/proc/rushes")}[kind]
     with up(place, tmp_path / "log") as process:
         assert process.process.wait(30) == 3
         assert f"Misconfigured data_dir_unusable: The data directory {place} cannot be used" in process.log

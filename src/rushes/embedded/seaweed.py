@@ -70,7 +70,7 @@ def prepare(data_dir: Path, secret: Secrets) -> tuple[Child, Store]:
         after=partial(_clear, directory, at),  # it leaves some of its sockets even when it ends in peace
         ready=partial(_is_ready, at, weed, directory, environment),
         read_line=read_line,
-        stop_seconds=20,
+        stop_seconds=10,  # mostly 1 s, 11 s or more when a client keeps a connection open; a kill costs nothing either
     )
     return child, Store(f"http://127.0.0.1:{at['s3']}", secret.storage_access_key, secret.storage_secret_key)
 
