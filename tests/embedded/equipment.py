@@ -111,6 +111,7 @@ def up(data_dir: Path, log: Path, **options: Any) -> Iterator[Up]:
             stack.process.kill()
             stack.process.wait()
             psutil.wait_procs(family, timeout=10)
+            remove_sockets(data_dir)
 
 
 def gone(processes: Sequence[psutil.Process], seconds: float = 8) -> bool:
@@ -146,3 +147,15 @@ def store(reached: Mapping[str, str]) -> Iterator[Any]:
         yield client
     finally:
         client.close()
+
+
+def sockets_of(data_dir: Path) -> list[Path]:
+    """The sockets that weed makes in /tmp for the ports of this data directory, and forgets."""
+    numbers = ports.remembered(data_dir).values()
+    return [path for number in numbers for path in Path("/tmp").glob(f"seaweedfs-*-grpc-{number}.sock")]  # noqa: S108
+
+
+def remove_sockets(data_dir: Path) -> None:
+    """What the next start would do, for a data directory that sees none."""
+    for path in sockets_of(data_dir):
+        path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from rushes.embedded import address, ports, postgres, stack
 from rushes.embedded.address import Running
 from rushes.errors import Unavailable
 
-from .equipment import API_PORT, PROGRAM, Up, ended, gone, listeners, store, until, up
+from .equipment import API_PORT, PROGRAM, Up, ended, gone, listeners, remove_sockets, sockets_of, store, until, up
 
 ALL = ["api", "postgres", "weed", "worker", "worker"]
 BODY = secrets.token_bytes(6_000_000)
@@ -127,7 +127,7 @@ class TestOneDataDirectory:
 
     def test_it_takes_other_ports_when_its_own_are_taken(self, home: Path, tmp_path: Path) -> None:
         own = {*json.loads((home / "ports.json").read_text()).values(), API_PORT}
-        assert not sockets_of(own)
+        assert not sockets_of(home)
         squatters = [socket.create_server(("127.0.0.1", port)) for port in own]
         try:
             with up(home, tmp_path / "log") as process:
@@ -136,15 +136,10 @@ class TestOneDataDirectory:
                 process.process.send_signal(signal.SIGTERM)
                 process.process.send_signal(signal.SIGINT)  # the impatient second one
                 assert process.process.wait(10) == 0
-            assert not sockets_of(json.loads((home / "ports.json").read_text()).values())
+            assert not sockets_of(home)
         finally:
             for squatter in squatters:
                 squatter.close()
-
-
-def sockets_of(numbers: Iterable[int]) -> list[Path]:
-    """The sockets that weed makes in /tmp for these ports, and forgets."""
-    return [path for port in numbers for path in Path("/tmp").glob(f"seaweedfs-*-grpc-{port}.sock")]  # noqa: S108
 
 
 @pytest.fixture
@@ -259,6 +254,7 @@ def test_an_ordinary_user_with_an_empty_home_can_run_it(strangers_dir: Path, tmp
         process.process.kill()
         process.process.wait()
         assert gone(family, 8)
+    remove_sockets(strangers_dir / "data")
     assert list((strangers_dir / "home").iterdir()) == []
 
 
