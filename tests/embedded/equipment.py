@@ -151,7 +151,8 @@ def store(reached: Mapping[str, str]) -> Iterator[Any]:
 
 def sockets_of(data_dir: Path) -> list[Path]:
     """The sockets that weed makes in /tmp for the ports of this data directory, and forgets."""
-    numbers = ports.remembered(data_dir).values()
+    known = ports.remembered(data_dir).values()
+    numbers = [*known, *(number + 10000 for number in known)]  # the admin server's gRPC
     return [path for number in numbers for path in Path("/tmp").glob(f"seaweedfs-*-grpc-{number}.sock")]  # noqa: S108
 
 

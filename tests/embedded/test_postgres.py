@@ -48,7 +48,9 @@ def server(url: str, data: Path) -> psutil.Process:
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT pg_backend_pid()").fetchone()
         assert row
-        return psutil.Process(row[0]).parent()
+        parent = psutil.Process(row[0]).parent()
+        assert parent
+        return parent
 
 
 def test_it_keeps_data_safely_and_in_unicode(url: str) -> None:
