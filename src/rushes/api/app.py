@@ -31,6 +31,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would be built from whatever Host a proxy sends
         responses=problems.RESPONSES,
     )
     v1 = APIRouter(prefix="/v1")

@@ -33,6 +33,7 @@ async def list_jobs(
 
 @router.get("/{job_id}")
 async def read_job(ctx: Ctx, who: Who, job_id: UUID) -> wire.JobView:
+    """State, progress, log and error of one job."""
     return views.job(await process.find_job(ctx, who, job_id))
 
 

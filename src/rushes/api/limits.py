@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rushes.api.problems import response_for
+from rushes.api.problems import Refused, response_for
 from rushes.errors import Invalid
 
 MAX_BODY = 4 * 1024 * 1024  # bytes; 10,000 reported parts take a third of it
@@ -31,7 +31,7 @@ class BodyLimit:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > MAX_BODY:
-                raise _too_large()
+                raise Refused(413, _too_large())
             return message
 
         await self.app(scope, limited, send)

@@ -43,12 +43,21 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "A problem (RFC 9457)",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        "model": wire.Problem,
     }
 }
 
 
+class Refused(HTTPException):
+    """A problem found where only an HTTP exception passes: while the framework reads a body."""
+
+    def __init__(self, status: int, problem: Problem) -> None:
+        super().__init__(status, problem.message)
+        self.problem = problem
+
+
 def install(app: FastAPI) -> None:
+    """Make every error of a complete app a problem, and say so in its document."""
+    app.openapi()["components"]["schemas"]["Problem"] = wire.Problem.model_json_schema()
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
@@ -88,8 +97,12 @@ async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
 
 async def _on_http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException), "registered for it"
+    if isinstance(error, Refused):
+        return response_for(error.problem, status=error.status_code)
     code = HTTPStatus(error.status_code).name.lower()
-    return response_for(Invalid(code, f"{error.detail}."), status=error.status_code)
+    answer = response_for(Invalid(code, f"{error.detail.rstrip('.')}."), status=error.status_code)
+    answer.headers.update(error.headers or {})  # Allow, which RFC 9110 section 15.5.6 demands of a 405
+    return answer
 
 
 async def _on_surprise(_request: Request, error: Exception) -> JSONResponse:

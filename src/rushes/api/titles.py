@@ -23,6 +23,7 @@ Word = Annotated[str | None, Query(max_length=500, pattern=r"^[^\x00]*$")]
 
 @router.post("", status_code=status.HTTP_201_CREATED)
 async def create_title(ctx: Ctx, who: Who, fields: wire.NewTitle) -> wire.TitleView:
+    """Make a title; uploads can also bring their own."""
     return views.title(await titles.create(ctx, who, fields))
 
 
@@ -62,6 +63,7 @@ async def list_titles(
 
 @router.get("/{title_id}")
 async def read_title(ctx: Ctx, who: Who, title_id: UUID) -> wire.TitleView:
+    """A title with its metadata."""
     return views.title(await titles.get(ctx, who, title_id))
 
 
