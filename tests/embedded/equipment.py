@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-import boto3
+import botocore.session
 import psutil
 from botocore.config import Config
 
@@ -135,7 +135,7 @@ def listeners(processes: Sequence[psutil.Process]) -> set[tuple[str, int]]:
 @contextmanager
 def store(reached: Mapping[str, str]) -> Iterator[Any]:
     """A client of the store that these RUSHES_STORAGE_… variables name."""
-    client = boto3.client(
+    client = botocore.session.get_session().create_client(
         "s3",
         endpoint_url=reached["RUSHES_STORAGE_ENDPOINT"],
         aws_access_key_id=reached["RUSHES_STORAGE_ACCESS_KEY"],
