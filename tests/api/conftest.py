@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.ingest.equipment import Desk, open_desk
 from rushes.config import Settings
+from tests.ingest.equipment import Desk, open_desk
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.ingest.equipment import Desk, Person, body, problem, some_bytes
 from rushes.db import assets as asset_rows
 from rushes.db import jobs as job_rows
 from rushes.db import renditions
 from rushes.ingest.assets import remove
 from rushes.model import AssetState, JobState, Rendition, Verification, new_id
 from rushes.storage import DonePart
+from tests.ingest.equipment import Desk, Person, body, problem, some_bytes
 
 DATA = b"not a film"
 
@@ -175,7 +175,13 @@ async def test_an_asset_is_renamed(desk: Desk) -> None:
     assert {name for name in after if after[name] != before[name]} <= {"filename", "updated_at", "original_url"}
     assert after["filename"] == "b.mov"
     assert body(await ann.http.patch(path, json={}))["filename"] == "b.mov"
-    for fields in ({"filename": ""}, {"filename": None}, {"filename": "a\x00"}, {"state": "published"}, {"title_id": 5}):
+    for fields in (
+        {"filename": ""},
+        {"filename": None},
+        {"filename": "a\x00"},
+        {"state": "published"},
+        {"title_id": 5},
+    ):
         problem(await ann.http.patch(path, json=fields), 422, "request_invalid")
 
 
@@ -375,7 +381,7 @@ async def test_a_job_shows_its_log_and_its_error(desk: Desk) -> None:
 async def pages(person: Person, path: str, limit: int) -> list[list[dict[str, Any]]]:
     """All pages of a list, followed by their cursors."""
     found = []
-    cursor = ""
+    cursor: str | None = ""
     while cursor is not None:
         page = await person.read(f"{path}limit={limit}" + (f"&cursor={cursor}" if cursor else ""))
         found.append(page["items"])

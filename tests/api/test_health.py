@@ -41,7 +41,7 @@ async def test_a_database_without_tables_is_not_ready(settings: Settings) -> Non
         assert (await http.get("/healthz")).status_code == 200
 
 
-async def test_an_old_schema_is_not_ready(desk: Desk, settings: Settings) -> None:
+async def test_an_old_schema_is_not_ready(settings: Settings) -> None:
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
     name = f"old_{uuid4().hex[:8]}"

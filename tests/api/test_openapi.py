@@ -53,7 +53,9 @@ def test_operations_can_be_told_apart() -> None:
     assert not [name for name, count in counts.items() if count > 1]
 
 
-@pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("method", "path", "operation"), OPERATIONS, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_an_operation_says_what_it_does(method: str, path: str, operation: dict[str, Any]) -> None:
     assert operation["summary"]
     assert operation.get("description", "").endswith((".", "`"))

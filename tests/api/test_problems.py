@@ -18,7 +18,16 @@ from tests.ingest.equipment import JSON, Desk, body, problem
 
 async def test_an_address_that_is_none(desk: Desk) -> None:
     ann = desk.person()
-    for path in ("/", "/v1", "/v2/uploads", "/v1/uploads/", "/v1/nothing", "/v1/uploads/x/y/z", "/%00", "/..%2f..%2fetc"):
+    for path in (
+        "/",
+        "/v1",
+        "/v2/uploads",
+        "/v1/uploads/",
+        "/v1/nothing",
+        "/v1/uploads/x/y/z",
+        "/%00",
+        "/..%2f..%2fetc",
+    ):
         answer = await ann.http.get(path)
         problem(answer, 404, "not_found")
         assert body(answer)["permanent"] is True
@@ -128,12 +137,13 @@ async def call(desk: Desk, messages: list[dict[str, Any]], headers: list[tuple[b
     return sent
 
 
-async def test_a_client_that_goes_away_in_mid_body_breaks_nothing(
-    desk: Desk, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_client_that_goes_away_in_mid_body_breaks_nothing(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     token = desk.person().http.headers["Authorization"].encode()
     headers = [(b"authorization", token), (b"content-type", b"application/json"), (b"content-length", b"100")]
-    messages = [{"type": "http.request", "body": b'{"filename": "a', "more_body": True}, {"type": "http.disconnect"}]
+    messages: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b'{"filename": "a', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
     with caplog.at_level(logging.ERROR):
         sent = await call(desk, messages, headers)
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

@@ -122,9 +122,7 @@ async def test_without_a_token_there_is_nothing(house: House, operation: Operati
     method, path = operation
     desk = house.ann.desk
     for token, code in ((None, "token_missing"), ("nonsense", "token_invalid")):
-        answer = await desk.with_token(token).request(
-            method, path.format(**house.ids), json=BODIES.get(operation)
-        )
+        answer = await desk.with_token(token).request(method, path.format(**house.ids), json=BODIES.get(operation))
         problem(answer, 401, code)
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.ingest.equipment import JSON, Desk, Person, body, problem
 from rushes.model import Role
+from tests.ingest.equipment import JSON, Desk, Person, body, problem
 
 
 async def make(person: Person, **fields: Any) -> dict[str, Any]:
@@ -121,7 +121,9 @@ async def test_json_that_the_database_cannot_keep_is_refused(desk: Desk, text: s
     assert len((await ann.read("titles"))["items"]) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="wire._storable takes the six characters of an escape for the NUL they would make")
+@pytest.mark.xfail(
+    strict=True, reason="wire._storable takes the six characters of an escape for the NUL they would make"
+)
 async def test_text_that_looks_like_an_escape_is_only_text(desk: Desk) -> None:
     ann = desk.person()
     made = await make(ann, metadata={"path": r"C:\u0000\x00", "emoji": "🎬"})
@@ -145,7 +147,14 @@ async def test_only_the_fields_present_change(desk: Desk, field: str) -> None:
 async def test_what_may_be_empty_can_be_emptied(desk: Desk) -> None:
     ann = desk.person()
     before = await make(ann, **EVERYTHING)
-    empty = {"description": "", "genre": None, "tags": [], "release_date": None, "project": None, "metadata": {}}
+    empty: dict[str, Any] = {
+        "description": "",
+        "genre": None,
+        "tags": [],
+        "release_date": None,
+        "project": None,
+        "metadata": {},
+    }
     after = body(await ann.http.patch(f"/v1/titles/{before['id']}", json=empty))
     assert {name: after[name] for name in empty} == empty
     assert after["title"] == EVERYTHING["title"]
@@ -155,14 +164,22 @@ async def test_metadata_is_replaced_as_a_whole_and_tags_are_a_set(desk: Desk) ->
     ann = desk.person()
     before = await make(ann, tags=["b", "a", "b"], metadata={"a": 1, "b": 2})
     assert before["tags"] == ["b", "a"]
-    after = body(await ann.http.patch(f"/v1/titles/{before['id']}", json={"metadata": {"c": 3}, "tags": ["z", "y", "z"]}))
+    after = body(
+        await ann.http.patch(f"/v1/titles/{before['id']}", json={"metadata": {"c": 3}, "tags": ["z", "y", "z"]})
+    )
     assert (after["metadata"], after["tags"]) == ({"c": 3}, ["z", "y"])
 
 
 async def test_changes_at_once_do_not_lose_each_other(desk: Desk) -> None:
     ann = desk.person()
     path = f"/v1/titles/{(await make(ann))['id']}"
-    changes = [{"title": "t"}, {"description": "d"}, {"genre": "g"}, {"project": "p"}, {"tags": ["x"]}]
+    changes: list[dict[str, Any]] = [
+        {"title": "t"},
+        {"description": "d"},
+        {"genre": "g"},
+        {"project": "p"},
+        {"tags": ["x"]},
+    ]
     await asyncio.gather(*(ann.http.patch(path, json=change) for change in changes))
     after = body(await ann.http.get(path))
     assert all(after[name] == value for change in changes for name, value in change.items())
@@ -178,7 +195,9 @@ async def shelf(desk: Desk) -> Person:
     await make(ann, title="100% Cotton", genre="docu", tags=["a_b", "x"], release_date="2020-01-01", project="p1")
     await make(ann, title="100 Cottons", description="under_score", genre="drama", tags=["axb"], project="p2")
     await make(ann, title="back\\slash", release_date="2021-06-15", metadata={"a": {"b": [1, 2]}, "n": 1, "s": "1"})
-    await make(ann, title="ÉTOILE", description="l'été; DROP TABLE", release_date="2022-12-31", metadata={"a": {"b": [3]}})
+    await make(
+        ann, title="ÉTOILE", description="l'été; DROP TABLE", release_date="2022-12-31", metadata={"a": {"b": [3]}}
+    )
     return ann
 
 
@@ -270,7 +289,11 @@ async def test_a_title_in_use_stays(desk: Desk) -> None:
     assert (await ann.http.get(path)).status_code == 200
     await ann.http.delete(f"/v1/uploads/{upload['upload_id']}")
     assert (await ann.http.delete(path)).status_code == 204
-    for answer in (await ann.http.get(path), await ann.http.delete(path), await ann.http.patch(path, json={"title": "x"})):
+    for answer in (
+        await ann.http.get(path),
+        await ann.http.delete(path),
+        await ann.http.patch(path, json={"title": "x"}),
+    ):
         problem(answer, 404, "title_not_found")
     assert await found(ann) == []
 

@@ -102,7 +102,7 @@ async def test_claims_left_out_give_the_least() -> None:
         (own().rpartition(".")[0] + ".", "token_invalid"),
         (own(secret=SECRET[:-1] + "?"), "token_invalid"),
         (own(algorithm="HS384"), "token_invalid"),
-        (jwt.encode(claims(), None, algorithm="none"), "token_invalid"),
+        (".".join((by_hand({"alg": "none"}, json.dumps(claims()).encode()).rpartition(".")[0], "")), "token_invalid"),
         (own(iss="other"), "token_invalid"),
         (own(iss=None), "token_invalid"),
         (by_hand({"alg": "HS256"}, json.dumps(claims(iss=["rushes"])).encode()), "token_invalid"),
@@ -193,7 +193,11 @@ def test_a_weak_secret_is_the_operators_mistake() -> None:
 
 # --- foreign issuers --------------------------------------------------------------------------------------------------
 
-RSA, EC, ED = rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
+RSA, EC, ED = (
+    rsa.generate_private_key(65537, 2048),
+    ec.generate_private_key(ec.SECP256R1()),
+    ed25519.Ed25519PrivateKey.generate(),
+)
 OTHER_RSA = rsa.generate_private_key(65537, 2048)
 KEYS: dict[str, Any] = {"RS256": RSA, "ES256": EC, "EdDSA": ED}
 
@@ -304,7 +308,8 @@ async def test_a_key_verifies_with_its_own_algorithm_alone(server: Keys, algorit
 async def test_an_issuer_speaks_for_its_tenants_alone(server: Keys) -> None:
     verifier = trusting(server, "RS256", ("acme", "umbra"))
     assert (await verifier.verify(foreign(tenant="umbra"))).tenant == "umbra"
-    for tenant in ("other", "acm", "ACME", ["acme"], None, {}):
+    others: list[Any] = ["other", "acm", "ACME", ["acme"], None, {}]
+    for tenant in others:
         assert isinstance(await refused(verifier, foreign(tenant=tenant)), Unauthenticated)
 
 
@@ -317,7 +322,16 @@ async def test_unknown_keys_do_not_flood_the_issuer(server: Keys) -> None:
 
 @pytest.mark.parametrize(
     ("status", "answer"),
-    [(500, b"{}"), (404, b""), (302, b""), (200, b""), (200, b"<html>"), (200, b"[]"), (200, b'{"keys": []}'), (200, b"\xff")],
+    [
+        (500, b"{}"),
+        (404, b""),
+        (302, b""),
+        (200, b""),
+        (200, b"<html>"),
+        (200, b"[]"),
+        (200, b'{"keys": []}'),
+        (200, b"\xff"),
+    ],
 )
 async def test_an_issuer_that_fails_is_not_the_bearers_fault(server: Keys, status: int, answer: bytes) -> None:
     server.status, server.answer = status, answer

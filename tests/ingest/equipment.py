@@ -17,12 +17,13 @@ import httpx
 
 from rushes import checksum, main
 from rushes.config import Settings
+from rushes.ingest import grant as granting
 from rushes.ingest import tokens
 from rushes.ingest.context import Context
 from rushes.model import Principal, Role
 from rushes.pipeline.engine import Run
 from rushes.pipeline.finalize import run_finalize
-from rushes.plan import MIN_PART, plan_parts
+from rushes.plan import MIN_PART
 from rushes.wire import GrantReply, GrantRequest, WantedPart
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ class Directly(Run):
 class At(Context):
     """A context whose clock stands still."""
 
-    moment: datetime = datetime.max
+    moment: datetime
 
     def now(self) -> datetime:
         return self.moment
@@ -97,7 +98,9 @@ class Desk:
 
     async def enqueued(self, like: str) -> list[str]:
         """The ids of the workflows enqueued under names such as this."""
-        rows = await self.sql("SELECT workflow_uuid FROM dbos.workflow_status WHERE workflow_uuid LIKE %(like)s", like=like)
+        rows = await self.sql(
+            "SELECT workflow_uuid FROM dbos.workflow_status WHERE workflow_uuid LIKE %(like)s", like=like
+        )
         return sorted(row[0] for row in rows)
 
     async def events(self, upload_id: str) -> list[str]:
@@ -131,9 +134,13 @@ class Person:
         assert answer.status_code == 201, answer.text
         return body(answer)
 
-    async def ask(self, upload: Json, want: Sequence[tuple[int, str]] = (), done: Sequence[Json] = ()) -> httpx.Response:
+    async def ask(
+        self, upload: Json, want: Sequence[tuple[int, str]] = (), done: Sequence[Json] = ()
+    ) -> httpx.Response:
         wanted = [{"number": number, "checksum": sum_} for number, sum_ in want]
-        return await self.http.post(f"/v1/uploads/{upload['upload_id']}/parts", json={"want": wanted, "done": list(done)})
+        return await self.http.post(
+            f"/v1/uploads/{upload['upload_id']}/parts", json={"want": wanted, "done": list(done)}
+        )
 
     async def grants(self, upload: Json, data: bytes, numbers: Iterable[int] | None = None) -> list[Json]:
         """Grants for the parts of `data`, in order."""
@@ -181,12 +188,10 @@ class Person:
 
     async def signed_at(self, upload: Json, data: bytes, moment: datetime) -> Json:
         """A grant for part 1, signed at another moment than now."""
-        from rushes.ingest.grant import grant
-
         ctx = self.desk.ctx
         then = At(ctx.settings, ctx.db, ctx.storage, ctx.engine, moment)
         wanted = GrantRequest(want=[WantedPart(number=1, checksum=crc(pieces(data, upload["part_size"])[0]))])
-        reply: GrantReply = await grant(then, self.who, UUID(upload["upload_id"]), wanted)
+        reply: GrantReply = await granting.grant(then, self.who, UUID(upload["upload_id"]), wanted)
         return reply.grants[0].model_dump(mode="json")
 
 

@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import replace
 from uuid import UUID
 
-from tests.ingest.equipment import TWO_PARTS, Desk, body, crc, pieces, problem, some_bytes
 from rushes.ingest.abort import discard
 from rushes.plan import MIN_PART
+from tests.ingest.equipment import TWO_PARTS, Desk, body, crc, pieces, problem, some_bytes
 
 DATA = some_bytes(TWO_PARTS, seed=3)
 
@@ -87,9 +87,7 @@ async def test_only_an_open_upload_can_be_given_up(desk: Desk) -> None:
     ann = desk.person()
     for state in ("expired", "rejected"):
         upload = await ann.begin()
-        await desk.sql(
-            "UPDATE uploads SET state = %(state)s WHERE id = %(id)s", state=state, id=upload["upload_id"]
-        )
+        await desk.sql("UPDATE uploads SET state = %(state)s WHERE id = %(id)s", state=state, id=upload["upload_id"])
         problem(await ann.http.delete(f"/v1/uploads/{upload['upload_id']}"), 409, f"upload_{state}")
 
 

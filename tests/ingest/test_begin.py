@@ -10,9 +10,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.ingest.equipment import JSON, Desk, body, problem, some_bytes, somebody
 from rushes.model import Role
 from rushes.plan import GB, MAX_OBJECT, MIB
+from tests.ingest.equipment import JSON, Desk, body, problem, some_bytes, somebody
 
 
 async def test_the_answer_holds_all_that_a_client_needs(desk: Desk) -> None:
@@ -62,7 +62,7 @@ async def test_the_origin_is_one_printable_line(desk: Desk) -> None:
     ann = desk.person()
     agent = "évil\x85\x1bclient" + "x" * 500
     answer = await ann.http.post(
-        "/v1/uploads", json={"filename": "a", "size": 5}, headers={"User-Agent": agent.encode("latin-1")}
+        "/v1/uploads", json={"filename": "a", "size": 5}, headers={b"User-Agent": agent.encode("latin-1")}
     )
     origin = (await ann.upload(body(answer)))["upload_origin"]
     assert origin.startswith("api évilclient")
@@ -146,7 +146,13 @@ async def test_a_title_is_made_of_the_file_name(desk: Desk, filename: str, title
 
 async def test_a_title_is_made_as_given(desk: Desk) -> None:
     ann = desk.person()
-    given = {"title": "Heat", "genre": "noir", "tags": ["a", "b", "a"], "release_date": "1995-12-15", "metadata": {"k": 1}}
+    given = {
+        "title": "Heat",
+        "genre": "noir",
+        "tags": ["a", "b", "a"],
+        "release_date": "1995-12-15",
+        "metadata": {"k": 1},
+    }
     upload = await ann.begin(title=given)
     found = await ann.read(f"titles/{upload['title_id']}")
     assert {name: found[name] for name in given} == given | {"tags": ["a", "b"]}
@@ -277,9 +283,7 @@ async def test_a_key_does_not_lead_out_of_a_tokens_title(desk: Desk) -> None:
     problem(await narrow.http.post("/v1/uploads", json=wanted, headers=key), 409, "idempotency_key_reused")
 
 
-@pytest.mark.parametrize(
-    ("key", "code"), [("k" * 201, "idempotency_key_long"), ("a\x00b", "idempotency_key_invalid")]
-)
+@pytest.mark.parametrize(("key", "code"), [("k" * 201, "idempotency_key_long"), ("a\x00b", "idempotency_key_invalid")])
 async def test_a_key_that_cannot_be_kept_is_refused(desk: Desk, key: str, code: str) -> None:
     ann = desk.person()
     answer = await ann.http.post(

@@ -11,13 +11,13 @@ from uuid import UUID
 
 import pytest
 
-from tests.ingest.equipment import TWO_PARTS, Desk, Directly, Person, body, crc, pieces, problem, some_bytes
 from rushes import checksum
 from rushes.ingest import finalize
 from rushes.model import ChecksumAlgorithm
 from rushes.pipeline.finalize import run_finalize
 from rushes.plan import MIN_PART
 from rushes.storage import DonePart
+from tests.ingest.equipment import TWO_PARTS, Desk, Directly, Person, body, crc, pieces, problem, some_bytes
 
 DATA = some_bytes(TWO_PARTS, seed=2)
 

@@ -11,8 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from tests.ingest.equipment import TWO_PARTS, Desk, Person, body, crc, pieces, problem, some_bytes, somebody
+from rushes.ingest.abort import discard
 from rushes.model import Role
+from tests.ingest.equipment import TWO_PARTS, Desk, Person, body, crc, pieces, problem, some_bytes, somebody
 
 DATA = some_bytes(TWO_PARTS)
 
@@ -43,7 +44,7 @@ async def test_a_grant_binds_number_length_and_checksum(desk: Desk) -> None:
 async def test_storage_refuses_what_was_not_granted(desk: Desk) -> None:
     ann, upload = await two_parts(desk)
     first, second = await ann.grants(upload, DATA)
-    one, two = pieces(DATA)
+    one, _ = pieces(DATA)
     flipped = bytes([one[0] ^ 1]) + one[1:]
     web = desk.web
     tampered = first["url"].replace("partNumber=1", "partNumber=2")
@@ -53,10 +54,14 @@ async def test_storage_refuses_what_was_not_granted(desk: Desk) -> None:
         "a byte more": await web.put(first["url"], content=one + b"x", headers=first["headers"]),
         "nothing": await web.put(first["url"], content=b"", headers=first["headers"]),
         "no checksum": await web.put(first["url"], content=one),
-        "another checksum": await web.put(first["url"], content=flipped, headers={"x-amz-checksum-crc64nvme": crc(flipped)}),
+        "another checksum": await web.put(
+            first["url"], content=flipped, headers={"x-amz-checksum-crc64nvme": crc(flipped)}
+        ),
         "another number": await web.put(tampered, content=one, headers=first["headers"]),
         "another part": await web.put(second["url"], content=one, headers=first["headers"]),
-        "another key": await web.put(first["url"].replace("/original?", "/other?"), content=one, headers=first["headers"]),
+        "another key": await web.put(
+            first["url"].replace("/original?", "/other?"), content=one, headers=first["headers"]
+        ),
         "no signature": await web.put(first["url"].split("&X-Amz-Signature")[0], content=one, headers=first["headers"]),
         "another verb": await web.delete(first["url"]),
         "a longer life": await web.put(
@@ -308,8 +313,6 @@ async def test_what_is_not_yours_takes_no_parts(desk: Desk) -> None:
 
 
 async def test_urls_of_an_aborted_upload_are_dead(desk: Desk) -> None:
-    from rushes.ingest.abort import discard
-
     ann, upload = await two_parts(desk)
     grants = await ann.grants(upload, DATA)
     assert (await ann.http.delete(f"/v1/uploads/{upload['upload_id']}")).status_code == 204

@@ -32,9 +32,7 @@ TABLES: list[tuple[str, type[StrEnum], Mapping[Any, frozenset[Any]]]] = [
 
 
 @pytest.mark.parametrize(("noun", "states", "moves"), TABLES)
-def test_a_move_is_legal_or_a_conflict(
-    noun: str, states: type[StrEnum], moves: Mapping[Any, frozenset[Any]]
-) -> None:
+def test_a_move_is_legal_or_a_conflict(noun: str, states: type[StrEnum], moves: Mapping[Any, frozenset[Any]]) -> None:
     assert moves.keys() == set(states)
     for old, new in itertools.product(states, states):
         if new in moves[old]:

@@ -17,10 +17,10 @@ import pytest
 from psycopg import sql
 from pydantic import SecretStr
 
-from tests.ingest.equipment import TWO_PARTS, Desk, Person, body, crc, open_desk, problem, some_bytes
 from rushes import main
 from rushes.config import Settings
 from rushes.plan import MIN_PART
+from tests.ingest.equipment import TWO_PARTS, Desk, Person, body, crc, open_desk, problem, some_bytes
 
 DATA = some_bytes(TWO_PARTS, seed=4)
 WAIT = 30  # seconds that `complete` waits: more than it ever takes here
