@@ -33,7 +33,7 @@ OPERATOR = Principal("acme", "olga", Role.OPERATOR, "studio")
 
 def pytest_configure() -> None:
     random.seed(SEED)
-    hypothesis_core.global_force_seed = SEED
+    hypothesis_core.global_force_seed = SEED  # type: ignore[assignment]
     hypothesis.settings.register_profile("rounds", max_examples=100 * ROUNDS, deadline=None, database=None)
     hypothesis.settings.load_profile("rounds")
 

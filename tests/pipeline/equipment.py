@@ -13,11 +13,11 @@ import httpx
 
 from rushes import checksum
 from rushes.config import Settings
+from rushes.db import assets
 from rushes.embedded.stack import environment
 from rushes.ingest import begin, complete, finalize, grant
 from rushes.ingest.context import Context
 from rushes.model import Asset, AssetState, Principal, Upload
-from rushes.db import assets
 from rushes.wire import BeginUpload, CompleteUpload, DonePart, GrantRequest, WantedPart
 
 

@@ -18,7 +18,7 @@ BROKE = 71  # exit code of a task that failed in a way it did not foresee
 _PITCH = 0.2  # seconds between two reports of progress
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not a fault
+class Refused(Exception):
     """The media cannot be taken: a code for programs and a sentence for a person."""
 
     def __init__(self, code: str, message: str) -> None:
