@@ -256,7 +256,7 @@ class Site:
         return etag
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, not a failure of ours
+class Refusal(Exception):
     def __init__(self, status: int, code: str, message: str, **extra: Any) -> None:
         super().__init__(code)
         self.status, self.code, self.message, self.extra = status, code, message, extra
@@ -337,7 +337,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reset()
                 return
             if fault is not None:
-                raise Refusal(fault.status, fault.code, "made to fail", headers=fault.headers)  # noqa: TRY301
+                raise Refusal(fault.status, fault.code, "made to fail", headers=fault.headers)
             status, reply = act()
         except Refusal as refusal:
             headers = refusal.extra.pop("headers", {})

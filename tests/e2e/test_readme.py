@@ -29,8 +29,16 @@ def test_the_flow_by_hand_publishes_a_file(stack: Site, clip: Path, tmp_path: Pa
         "RUSHES_DATA_DIR": str(stack.running.data_dir),
     }
     done = subprocess.run(
-        ["bash", "-eu", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200
+        ["bash", "-eu", "-c", script],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    asset = json.loads(done.stdout[done.stdout.index("\n{\n") if "\n{\n" in done.stdout else done.stdout.rindex("}{") + 1 :])
+    asset = json.loads(
+        done.stdout[done.stdout.index("\n{\n") if "\n{\n" in done.stdout else done.stdout.rindex("}{") + 1 :]
+    )
     assert (asset["status"], asset["sha256"]) == ("published", sha256(clip))
