@@ -13,6 +13,7 @@ import pytest
 
 from rushes import checksum
 from rushes.ingest import finalize
+from rushes.ingest.abort import discard
 from rushes.model import ChecksumAlgorithm
 from rushes.pipeline.finalize import run_finalize
 from rushes.plan import MIN_PART
@@ -211,6 +212,10 @@ async def assert_nothing_came_of_it(desk: Desk, ann: Person, upload: dict[str, A
     assert (asset["original_url"], asset["verification"], asset["published_at"]) == (None, None, None)
     assert (await ann.read(f"jobs?asset_id={upload['asset_id']}"))["items"] == []
     problem(await ann.complete(upload), 409, code)
+    assert await desk.enqueued(f"discard-{upload['upload_id']}") == [f"discard-{upload['upload_id']}"]
+    await discard(desk.ctx, UUID(upload["upload_id"]))
+    bucket, key, _ = await row(desk, upload)
+    assert [found async for found in desk.ctx.storage.s3.list_multipart_uploads(bucket, key)] == []
 
 
 async def test_a_file_other_than_declared_is_not_ingested(desk: Desk) -> None:

@@ -20,6 +20,7 @@ from rushes import checksum, events
 from rushes.db import Conn, assets, parts, uploads
 from rushes.errors import Conflict, NotFound, Problem, Unavailable
 from rushes.ingest import quota
+from rushes.ingest.abort import discard_work
 from rushes.ingest.complete import NAMED_MISSING, never_sent
 from rushes.ingest.context import Context
 from rushes.ingest.process import start_processing
@@ -254,7 +255,7 @@ async def _hold_the_rest(conn: Conn, upload: Upload, now: datetime) -> None:
 
 
 async def fail(ctx: Context, upload_id: UUID, attempt: int, code: str, message: str, **details: Any) -> None:
-    """End the upload as failed: quota released, asset failed, event appended. What storage still holds is swept."""
+    """End the upload as failed: quota released, asset failed, event appended, its parts in storage discarded."""
     problem: Json = {"code": code, "message": message} | details
     now = ctx.now()
     async with ctx.db.transaction() as conn:
@@ -267,6 +268,7 @@ async def fail(ctx: Context, upload_id: UUID, attempt: int, code: str, message: 
         assert asset is not None, "begin made it, and the upload refers to it"
         await assets.move(conn, asset, AssetState.FAILED, now, problem=problem)
         await events.append(conn, "finalize_failed", upload, now, **problem)
+        await ctx.engine.enqueue(conn, discard_work(upload))
 
 
 async def _finalizing(conn: Conn, upload_id: UUID, attempt: int) -> Upload | None:
