@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     api_port: int = Field(
         8420, ge=0, le=65535, description="The port the API listens on; `rushes up` takes a free one when it is in use."
     )
+    instance: str | None = Field(
+        None, description="A word that /readyz repeats, by which `rushes up` tells its own API from another on the port."
+    )
     api_workers: int = Field(1, ge=1, le=256, description="API processes on this machine.")
 
     database_url: SecretStr | None = Field(

@@ -25,16 +25,10 @@ def _printable(text: str) -> str:
     return text
 
 
-def _storable(value: dict[str, Any]) -> dict[str, Any]:
-    if "\\u0000" in repr(value) or "\x00" in str(value) or "\\x00" in repr(value):
-        raise ValueError("must not contain NUL characters")
-    return value
-
-
 Line = Annotated[str, AfterValidator(_printable)]
 Text = Annotated[str, Field(max_length=20_000, pattern=r"^[^\x00]*$")]
 Tag = Annotated[Line, Field(min_length=1, max_length=100)]
-Metadata = Annotated[dict[str, Any], AfterValidator(_storable)]
+Metadata = dict[str, Any]
 
 
 class Request(BaseModel):

@@ -52,6 +52,7 @@ def migrate() -> int:
 class Api(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200 if self.path == "/readyz" else 404)
+        self.send_header("X-Rushes-Instance", os.environ["RUSHES_INSTANCE"])
         self.end_headers()
 
 

@@ -21,6 +21,8 @@ async def alive() -> wire.Health:
 async def ready(ctx: Ctx, response: Response) -> wire.Health:
     """Database, both schemas and storage answer; else 503 with what does not."""
     checks = await check(ctx)
+    if ctx.settings.instance is not None:
+        response.headers["X-Rushes-Instance"] = ctx.settings.instance
     good = all(verdict == "ok" for verdict in checks.values())
     response.status_code = 200 if good else 503
     return wire.Health(status="ok" if good else "unavailable", checks=checks)

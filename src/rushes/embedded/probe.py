@@ -6,12 +6,19 @@ import http.client
 import socket
 
 
-def answers(host: str, port: int, path: str) -> bool:
-    """Whether GET `path` is answered with 200 within two seconds. Asks directly, whatever proxy is configured."""
+INSTANCE = "X-Rushes-Instance"
+
+
+def answers(host: str, port: int, path: str, instance: str | None = None) -> bool:
+    """Whether GET `path` is answered with 200 within two seconds. Asks directly, whatever proxy is configured.
+
+    With `instance`, the answer must repeat it: a port may have been taken by another program meanwhile.
+    """
     connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == http.HTTPStatus.OK
+        reply = connection.getresponse()
+        return reply.status == http.HTTPStatus.OK and instance in {None, reply.headers.get(INSTANCE)}
     except (OSError, http.client.HTTPException):
         return False
     finally:

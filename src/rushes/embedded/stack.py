@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, SecretStr
@@ -144,7 +145,9 @@ def _plan(
     # In the data directory, because `python -m` would import a stray json.py from where the person happens to be.
     role = partial(Child, cwd=data_dir, env=env)
     migrate = role(name="migrate", argv=roles.migrate, once=True, ready_seconds=300)
-    api = role(name="api", argv=roles.api, ready=partial(answers, host, settings.api_port, "/readyz"))
+    instance = token_hex(8)
+    ready = partial(answers, host, settings.api_port, "/readyz", instance)
+    api = role(name="api", argv=roles.api, env=env | {"RUSHES_INSTANCE": instance}, ready=ready)
     work = [role(name=f"worker{number}", argv=roles.worker) for number in range(1, workers + 1)]
     url_host = f"[{host}]" if ":" in host else host
     running = Running(os.getpid(), f"http://{url_host}:{settings.api_port}", data_dir, environment(settings))
