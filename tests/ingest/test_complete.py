@@ -186,7 +186,7 @@ async def test_an_unreported_part_of_another_size_does_not_count(desk: Desk) -> 
     bucket, key, storage_id = await row(desk, upload)
     await desk.ctx.storage.s3.upload_part(bucket, key, storage_id, 2, b"short", checksum=None)
     await ann.complete(upload)
-    assert await desk.finalize(upload["upload_id"]) == "missing"
+    assert await finalize.reconcile(desk.ctx, UUID(upload["upload_id"]), 1) == "missing"
     assert (await ann.upload(upload))["held"] == {"parts": 1, "bytes": MIN_PART}
 
 

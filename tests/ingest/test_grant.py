@@ -103,7 +103,8 @@ async def test_a_grant_never_outlives_its_upload(desk: Desk) -> None:
         id=upload["upload_id"],
     )
     answer = body(await ann.ask(upload, [(1, crc(pieces(DATA)[0]))]))
-    assert answer["grants"][0]["expires_at"] <= answer["expires_at"]
+    grant_ends, upload_ends = answer["grants"][0]["expires_at"], answer["expires_at"]
+    assert datetime.fromisoformat(grant_ends) <= datetime.fromisoformat(upload_ends)
     assert (await ann.put(answer["grants"][0], pieces(DATA)[0])).status_code == 200
 
 

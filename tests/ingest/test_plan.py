@@ -126,6 +126,13 @@ def test_a_quota_lets_in_exactly_what_fits(size: int, stored: int, reserved: int
     assert over.value.details.get("left", 0) >= 0
 
 
+def test_there_are_never_ten_thousand_parts() -> None:
+    """SeaweedFS names part files with four digits: its listing breaks at part 10,000."""
+    plan = plan_parts(10_000 * MIN_PART, MIN_PART)
+    assert (plan.part_size, plan.part_count) == (6 * MIB, 8_334)
+    assert plan_parts(9_999 * MIN_PART, MIN_PART).part_count == 9_999
+
+
 def test_the_plans_are_the_ones_we_sell() -> None:
     limits = {name: (plan.stored_bytes, plan.file_bytes) for name, plan in QUOTA_PLANS.items()}
     assert limits == {
