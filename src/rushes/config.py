@@ -54,7 +54,8 @@ class Settings(BaseSettings):
         8420, ge=0, le=65535, description="The port the API listens on; `rushes up` takes a free one when it is in use."
     )
     instance: str | None = Field(
-        None, description="A word that /readyz repeats, by which `rushes up` tells its own API from another on the port."
+        None,
+        description="A word that /readyz repeats, by which `rushes up` tells its own API from another on the port.",
     )
     api_workers: int = Field(1, ge=1, le=256, description="API processes on this machine.")
 
@@ -116,10 +117,15 @@ class Settings(BaseSettings):
     )
     link_seconds: Seconds = Field(43200, description="How long links to originals and renditions live.")
 
-    worker_jobs: int = Field(2, ge=1, le=256, description="Media jobs one worker process runs at the same time.")
+    worker_jobs: int = Field(
+        2,
+        ge=1,
+        le=256,
+        description="Media jobs a worker runs at once; the same for all workers of a database.",
+    )
     worker_threads: int = Field(0, ge=0, le=256, description="Threads an encoder may use; 0 means one a core.")
-    takeover_seconds: Seconds = Field(
-        15, description="How long a worker must have been gone before another takes its work."
+    takeover_seconds: float = Field(
+        15, ge=2, description="How long a worker must have been gone before another takes its work."
     )
     scratch_dir: Path | None = Field(
         None, description="Where jobs keep files while they run; default: `scratch` in the data directory."

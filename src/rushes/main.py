@@ -10,6 +10,7 @@ import secrets
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from granian import Granian
@@ -20,23 +21,32 @@ from rushes.api import create_app
 from rushes.config import Settings
 from rushes.db import migrate as migrate_tables
 from rushes.db import open_database
-from rushes.errors import Misconfigured, Unavailable
+from rushes.errors import Misconfigured
 from rushes.ingest import tokens
 from rushes.ingest.context import Context
+from rushes.pipeline.lease import SESSION
 from rushes.pipeline.outbox import SqlEngine
 from rushes.storage import allow_origins, ensure_bucket, open_storage
 from rushes.telemetry import configure_logs
 
+if TYPE_CHECKING:
+    from rushes.pipeline.engine import Engine
+
 log = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
+API_PID = "RUSHES_API_PID"  # by which granian's processes know their parent
 STOP_SECONDS = 10  # an open connection cannot hold a stopping API longer
+WORKER_STOP_SECONDS = 20  # a worker that cannot leave in good order by then just leaves
 EX_TEMPFAIL = 75  # sysexits.h: the worker must be started anew
 
 
 @asynccontextmanager
 async def open_context(settings: Settings) -> AsyncIterator[Context]:
-    async with open_database(database_url(settings), settings.database_pool) as db, open_storage(settings) as storage:
+    async with (
+        open_database(database_url(settings), settings.database_pool, settings.takeover_seconds * SESSION) as db,
+        open_storage(settings) as storage,
+    ):
         yield Context(settings, db, storage, SqlEngine())
 
 
@@ -75,6 +85,7 @@ def run_api(settings: Settings) -> None:
     configure_logs(settings.log_level, settings.log_format)
     tokens.own_secret(settings)
     database_url(settings)
+    os.environ[API_PID] = str(os.getpid())
     Granian(
         "rushes.main:app_from_environment",
         factory=True,
@@ -113,17 +124,16 @@ def app(settings: Settings) -> FastAPI:
 
 def die_with_parent() -> None:
     """A process whose parent was killed must not go on holding the port."""
-    parent = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent or parent == 1:
-        raise SystemExit(EX_TEMPFAIL)
+    if str(os.getppid()) != os.environ.get(API_PID):
+        raise SystemExit(EX_TEMPFAIL)  # it died before the kernel was told
 
 
 # --- worker -----------------------------------------------------------------------------------------------------------
 
 
 def run_worker(settings: Settings) -> int:
-    """Work until SIGTERM or SIGINT; returns the exit status. A lost lock ends in EX_TEMPFAIL: start it anew."""
+    """Work until SIGTERM or SIGINT; exits with the status. A lost lock ends in EX_TEMPFAIL: start it anew."""
     configure_logs(settings.log_level, settings.log_format)
     return asyncio.run(_work(settings))
 
@@ -147,29 +157,27 @@ async def _work(settings: Settings) -> int:
             engine = Engine(settings, worker_id, workflows(context, bench))
             await engine.start()
             log.info("worker %s is ready", worker_id)
-            lost = await _until(stop, engine)
-            if lost:
-                # Whatever still runs here belongs to somebody else by now, or soon: leave without another word.
-                log.error("the worker's lock is lost: %s", lost.message)
-                scratch.clear()
-                os._exit(EX_TEMPFAIL)
-            await engine.stop()
-    return 0
+            status = await _until_stopped(engine, stop)
+        scratch.clear()
+    # The engine's threads retry for ever against a database that is gone; what was to be kept is kept by now.
+    logging.shutdown()
+    os._exit(status)
 
 
-async def _until(stop: asyncio.Event, engine: object) -> Unavailable | None:
-    """Wait for `stop` (None) or for the loss of the worker's lock (the reason)."""
-    from rushes.pipeline.engine import Engine  # noqa: PLC0415
-
-    assert isinstance(engine, Engine)
-    watch = asyncio.create_task(engine.watch())
+async def _until_stopped(engine: Engine, stop: asyncio.Event) -> int:
+    """Work until `stop`, then leave in good order; or until the worker's lock is lost, then leave at once."""
+    watch = asyncio.create_task(engine.watch())  # goes on while stopping: the work is ours until it is handed back
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({watch, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
     if watch.done():
-        error = watch.exception()
-        if isinstance(error, Unavailable):
-            return error
-        raise error or AssertionError("the watch ends only by an error")
-    watch.cancel()
-    return None
+        log.error("the worker's lock is lost: %s", watch.exception())
+        os._exit(EX_TEMPFAIL)  # its tools die with it; what runs here belongs to somebody else by now, or soon
+    try:
+        async with asyncio.timeout(WORKER_STOP_SECONDS):
+            await engine.stop()
+    except TimeoutError:
+        log.warning("stopping takes too long; another worker takes the work over")
+        os._exit(EX_TEMPFAIL)
+    finally:
+        watch.cancel()
+    return 0

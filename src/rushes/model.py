@@ -259,7 +259,8 @@ class Job:
     progress: float  # 0 … 1
     message: str
     log: list[Json]  # [{at, text}], the newest last
-    retries: int
+    retries: int  # attempts after the first, for whatever reason
+    deaths: int  # of workers that ran it
     epoch: int
     problem: Json | None
     created_at: datetime

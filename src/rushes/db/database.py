@@ -8,11 +8,14 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor
+from psycopg import AsyncConnection, AsyncCursor, errors
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from rushes.errors import Unavailable
+
+# Besides broken connections: deadlocks, a server that is starting, stopping, or for the moment a read-only standby.
+NOT_NOW = (psycopg.OperationalError, PoolTimeout, errors.ReadOnlySqlTransaction, errors.InFailedSqlTransaction)
 
 Conn = AsyncConnection[TupleRow]
 T = TypeVar("T")
@@ -30,7 +33,7 @@ class Database:
         try:
             async with self._pool.connection() as conn, conn.transaction():
                 yield conn
-        except (psycopg.OperationalError, PoolTimeout) as error:
+        except NOT_NOW as error:
             raise Unavailable("database_unavailable", "The database does not answer; try again shortly.") from error
 
     async def check(self) -> None:
@@ -40,11 +43,14 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str, size: int) -> AsyncIterator[Database]:
+async def open_database(url: str, size: int, idle_seconds: float) -> AsyncIterator[Database]:
     """A `Database` of at most `size` connections, closed when the block ends.
 
-    Broken connections are noticed before they are handed out, so a restarted server costs no request.
+    The server ends a transaction in which nothing is asked for `idle_seconds`: a process that froze there would hold its
+    row locks against whoever takes its work over. Broken connections are noticed before they are handed out, so a
+    restarted server costs no request.
     """
+    idle = {"options": f"-c idle_in_transaction_session_timeout={round(idle_seconds * 1000)}"}
     pool: AsyncConnectionPool[Conn] = AsyncConnectionPool(
         url,
         min_size=1,
@@ -52,7 +58,7 @@ async def open_database(url: str, size: int) -> AsyncIterator[Database]:
         open=False,
         timeout=10,
         check=AsyncConnectionPool.check_connection,
-        kwargs={"application_name": "rushes", "connect_timeout": 5, "keepalives_idle": 30},
+        kwargs={"application_name": "rushes", "connect_timeout": 5, "keepalives_idle": 30} | idle,
     )
     await pool.open(wait=False)
     try:

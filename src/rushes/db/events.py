@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from rushes.db.database import Conn
 from rushes.model import Json
 
 
-async def insert(
+async def insert_each(
     conn: Conn,
     *,
     tenant: str,
@@ -20,11 +21,13 @@ async def insert(
     title_id: UUID | None,
     upload_id: UUID | None,
     asset_id: UUID | None,
-    data: Json,
+    data: Sequence[Json],
     now: datetime,
 ) -> None:
+    """One event for each of `data`, in order, in one statement."""
     await conn.execute(
         """INSERT INTO events (tenant, creator, type, title_id, upload_id, asset_id, data, created_at)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s)""",
-        [tenant, creator, type_, title_id, upload_id, asset_id, Jsonb(data), now],
+        SELECT %s, %s, %s, %s, %s, %s, one.data, %s
+        FROM jsonb_array_elements(%s) WITH ORDINALITY AS one (data, place) ORDER BY one.place""",
+        [tenant, creator, type_, title_id, upload_id, asset_id, now, Jsonb(list(data))],
     )

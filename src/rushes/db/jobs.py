@@ -70,7 +70,7 @@ async def children(conn: Conn, job_id: UUID, *, lock: bool = False) -> list[Job]
 async def claim(conn: Conn, job_id: UUID, epoch: int, now: datetime) -> Job | None:
     """Make the run with this epoch the job's owner; None when the job is over and nobody may run it."""
     query = f"""UPDATE jobs SET epoch = %(epoch)s, state = 'running', started_at = COALESCE(started_at, %(now)s),
-        retries = retries + (state = 'running')::int
+        retries = retries + (state = 'running')::int, deaths = deaths + (state = 'running')::int
         WHERE id = %(id)s AND state IN ('queued', 'running') AND epoch < %(epoch)s RETURNING {COLUMNS}"""
     return await fetch_one(conn, JOB, query, {"id": job_id, "epoch": epoch, "now": now})
 

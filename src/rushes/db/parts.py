@@ -39,22 +39,28 @@ async def open_checksums(conn: Conn, upload_id: UUID, rows: Sequence[tuple[int, 
     )
 
 
-async def hold(conn: Conn, upload_id: UUID, etags: Sequence[tuple[int, str]], now: datetime) -> None:
-    """Record (number, ETag) as held."""
+async def hold(conn: Conn, upload_id: UUID, etags: Sequence[tuple[int, str]], now: datetime) -> list[tuple[int, int]]:
+    """Record (number, ETag) as held; returns the (number, size) of those that were not held before."""
     if not etags:
-        return
+        return []
     numbers, values = zip(*etags, strict=True)
-    await conn.execute(
-        """UPDATE parts SET etag = done.etag, held_at = %(now)s
-        FROM unnest(%(numbers)s::int[], %(etags)s::text[]) AS done (number, etag)
-        WHERE parts.upload_id = %(id)s AND parts.number = done.number""",
+    cursor = await conn.execute(
+        """WITH done AS (SELECT * FROM unnest(%(numbers)s::int[], %(etags)s::text[]) AS done (number, etag)),
+        before AS (SELECT number, held_at IS NULL AS fresh FROM parts JOIN done USING (number) WHERE upload_id = %(id)s)
+        UPDATE parts SET etag = done.etag, held_at = COALESCE(held_at, %(now)s)
+        FROM done JOIN before USING (number)
+        WHERE parts.upload_id = %(id)s AND parts.number = done.number
+        RETURNING parts.number, parts.size, before.fresh""",
         {"id": upload_id, "numbers": list(numbers), "etags": list(values), "now": now},
     )
+    return sorted((int(number), int(size)) for number, size, fresh in await cursor.fetchall() if fresh)
 
 
-async def release(conn: Conn, upload_id: UUID, numbers: Sequence[int]) -> None:
-    """These parts turned out not to be in storage: they are not held any more."""
-    await conn.execute(
-        "UPDATE parts SET etag = NULL, held_at = NULL WHERE upload_id = %s AND number = ANY(%s)",
+async def release(conn: Conn, upload_id: UUID, numbers: Sequence[int]) -> list[tuple[int, int]]:
+    """Take (number)s back; returns the (number, size) of those that were held."""
+    cursor = await conn.execute(
+        """UPDATE parts SET etag = NULL, held_at = NULL
+        WHERE upload_id = %s AND number = ANY(%s) AND held_at IS NOT NULL RETURNING number, size""",
         [upload_id, list(numbers)],
     )
+    return [(int(number), int(size)) for number, size in await cursor.fetchall()]

@@ -1,5 +1,5 @@
 """Events: appended in the transaction of the state move they tell of, so that neither exists without the other."""
 
-from rushes.events.outbox import append
+from rushes.events.outbox import append, append_each
 
-__all__ = ["append"]
+__all__ = ["append", "append_each"]

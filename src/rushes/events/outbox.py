@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from rushes.db import Conn
 from rushes.db import events as rows
-from rushes.model import Asset, Upload
+from rushes.model import Asset, Json, Upload
 
 
 async def append(conn: Conn, type_: str, about: Upload | Asset, now: datetime, **data: Any) -> None:
     """Append an event about an upload or an asset to the caller's transaction. `data` holds JSON values."""
+    await append_each(conn, type_, about, now, [data])
+
+
+async def append_each(conn: Conn, type_: str, about: Upload | Asset, now: datetime, data: Sequence[Json]) -> None:
+    """Append one event for each of `data`, in order."""
+    if not data:
+        return
     upload_id, asset_id = (about.id, about.asset_id) if isinstance(about, Upload) else (about.upload_id, about.id)
-    await rows.insert(
+    await rows.insert_each(
         conn,
         tenant=about.tenant,
         creator=about.creator,

@@ -13,7 +13,7 @@ from rushes import events
 from rushes.db import parts, uploads
 from rushes.errors import Conflict
 from rushes.ingest.context import Context, Work
-from rushes.ingest.grant import HeldChange, check_checksum, find, locked, record_done
+from rushes.ingest.grant import check_checksum, find, locked, record_done
 from rushes.model import Part, Principal, Upload, UploadState
 from rushes.wire import CompleteUpload
 
@@ -45,11 +45,7 @@ async def start(ctx: Context, who: Principal, upload_id: UUID, request: Complete
             return list(range(1, upload.part_count + 1))
         if upload.state is not UploadState.UPLOADING:
             return []
-        change = await record_done(conn, upload, request.done, now)
-        if change != HeldChange():
-            await uploads.record_progress(
-                conn, upload.id, parts=change.parts, size=change.size, now=now, expires_at=upload.expires_at
-            )
+        await record_done(conn, upload, request.done, now)
         missing = never_sent(upload, await parts.all_of(conn, upload.id))
         if missing:
             return missing

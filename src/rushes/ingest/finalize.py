@@ -18,8 +18,8 @@ from uuid import UUID
 
 from rushes import checksum, events
 from rushes.db import Conn, assets, parts, uploads
-from rushes.errors import Conflict, NotFound, Problem, Unavailable
-from rushes.ingest import quota
+from rushes.errors import Conflict, Invalid, NotFound, Problem, Rejected, Unavailable
+from rushes.ingest import ledger, quota
 from rushes.ingest.abort import discard_work
 from rushes.ingest.complete import NAMED_MISSING, never_sent
 from rushes.ingest.context import Context
@@ -32,13 +32,13 @@ async def reconcile(ctx: Context, upload_id: UUID, attempt: int) -> str:
     """Make the ledger add up: "ready" when every part is held, "missing" when parts have to be sent, "over" otherwise."""
     async with ctx.db.transaction() as conn:
         upload = await _finalizing(conn, upload_id, attempt)
-        ledger = await parts.all_of(conn, upload_id)
+        rows = await parts.all_of(conn, upload_id)
     if upload is None:
         return "over"
-    unreported = [part for part in ledger if part.held_at is None]
+    unreported = [part for part in rows if part.held_at is None]
     if unreported and not await _adopt(ctx, upload, attempt, unreported):
         return "missing"
-    if upload.declared_checksum is not None and upload.declared_checksum != combined(ledger):
+    if upload.declared_checksum is not None and upload.declared_checksum != combined(rows):
         await fail(
             ctx,
             upload_id,
@@ -46,7 +46,7 @@ async def reconcile(ctx: Context, upload_id: UUID, attempt: int) -> str:
             "checksum_mismatch",
             "The whole file's checksum is not the one the client declared.",
             declared=upload.declared_checksum,
-            computed=combined(ledger),
+            computed=combined(rows),
         )
         return "over"
     return "ready"
@@ -64,14 +64,7 @@ async def _adopt(ctx: Context, upload: Upload, attempt: int, unreported: list[Pa
         current = await _finalizing(conn, upload.id, attempt)
         if current is None:
             return False
-        await parts.hold(conn, upload.id, found, now)
-        sizes = {part.number: part.size for part in unreported}
-        for number, _ in found:
-            await events.append(conn, "part_completed", upload, now, number=number, size=sizes[number], way="found")
-        size = sum(sizes[number] for number, _ in found)
-        await uploads.record_progress(
-            conn, upload.id, parts=len(found), size=size, now=now, expires_at=current.expires_at
-        )
+        await ledger.hold(conn, current, found, now, way="found")
         missing = never_sent(
             current, [part for part in await parts.all_of(conn, upload.id) if part.held_at is not None]
         )
@@ -109,7 +102,7 @@ async def assemble(ctx: Context, upload_id: UUID, attempt: int) -> str:
     """
     async with ctx.db.transaction() as conn:
         upload = await _finalizing(conn, upload_id, attempt)
-        ledger = await parts.all_of(conn, upload_id)
+        rows = await parts.all_of(conn, upload_id)
     if upload is None or upload.storage_upload_id is None:
         return "over"
     try:
@@ -117,48 +110,39 @@ async def assemble(ctx: Context, upload_id: UUID, attempt: int) -> str:
             upload.bucket,
             upload.key,
             upload.storage_upload_id,
-            [DonePart(part.number, part.etag or "") for part in ledger],
-            checksum=combined(ledger),
+            [DonePart(part.number, part.etag or "") for part in rows],
+            checksum=combined(rows),
             size=upload.size,
         )
     except Problem as error:
-        return await _decide(ctx, upload, attempt, ledger, error)
-    return "whole" if _is_whole(upload, ledger, await _head(ctx, upload)) else await _corrupt(ctx, upload, attempt)
+        return await _decide(ctx, upload, attempt, rows, error)
+    return "whole" if _is_whole(upload, rows, await _head(ctx, upload)) else await _corrupt(ctx, upload, attempt)
 
 
-async def _decide(ctx: Context, upload: Upload, attempt: int, ledger: list[Part], error: Problem) -> str:
+async def _decide(ctx: Context, upload: Upload, attempt: int, rows: list[Part], error: Problem) -> str:
     """Storage answered Complete with an error, which says nothing by itself. Look, then decide."""
     head = await _head(ctx, upload)
     if head is not None:
-        return "whole" if _is_whole(upload, ledger, head) else await _corrupt(ctx, upload, attempt)
+        return "whole" if _is_whole(upload, rows, head) else await _corrupt(ctx, upload, attempt)
     try:
         listed = await _listed(ctx, upload)
     except NotFound:
         await fail(ctx, upload.id, attempt, "upload_lost", "Storage no longer knows this upload; begin it again.")
-        return "over"
-    wrong = [part.number for part in ledger if not _matches(part, listed)]
-    if not wrong:
-        if not error.permanent:
-            raise error
-        await fail(ctx, upload.id, attempt, "storage_refused", f"Storage refuses to assemble the file: {error.message}")
         return "over"
     now = ctx.now()
     async with ctx.db.transaction() as conn:
         current = await _finalizing(conn, upload.id, attempt)
         if current is None:
             return "over"
-        await parts.release(conn, upload.id, wrong)
-        sizes = {part.number: part.size for part in ledger}
-        await uploads.record_progress(
-            conn,
-            upload.id,
-            parts=-len(wrong),
-            size=-sum(sizes[number] for number in wrong),
-            now=now,
-            expires_at=current.expires_at,
-        )
-        await _send_back(conn, current, wrong, now)
-    return "missing"
+        wrong = [part.number for part in await parts.all_of(conn, upload.id) if not _matches(part, listed)]
+        if wrong:
+            await ledger.release(conn, current, wrong, now)
+            await _send_back(conn, current, wrong, now)
+            return "missing"
+    if not isinstance(error, Rejected | Invalid):
+        raise Unavailable("storage_undecided", f"Storage has not assembled the file yet: {error.message}") from error
+    await fail(ctx, upload.id, attempt, "storage_refused", f"Storage refuses to assemble the file: {error.message}")
+    return "over"
 
 
 def _matches(part: Part, listed: dict[int, StoredPart]) -> bool:
@@ -170,11 +154,11 @@ async def _head(ctx: Context, upload: Upload) -> StoredObject | None:
     return await ctx.storage.s3.head(upload.bucket, upload.key)
 
 
-def _is_whole(upload: Upload, ledger: list[Part], head: StoredObject | None) -> bool:
+def _is_whole(upload: Upload, rows: list[Part], head: StoredObject | None) -> bool:
     """Whether the object is ours, of the right size and, where storage tells, of the right checksum."""
     if head is None or head.size != upload.size or head.metadata.get("rushes-upload") != str(upload.id):
         return False
-    return head.checksum is None or head.checksum_type != "FULL_OBJECT" or head.checksum == combined(ledger)
+    return head.checksum is None or head.checksum_type != "FULL_OBJECT" or head.checksum == combined(rows)
 
 
 async def _corrupt(ctx: Context, upload: Upload, attempt: int) -> str:
@@ -188,27 +172,29 @@ async def _corrupt(ctx: Context, upload: Upload, attempt: int) -> str:
     return "over"
 
 
-def combined(ledger: list[Part]) -> str:
+def combined(rows: list[Part]) -> str:
     """The whole object's CRC64NVME, base64, from its parts'."""
-    return checksum.encode(checksum.combine((checksum.decode(part.checksum), part.size) for part in ledger))
+    return checksum.encode(checksum.combine((checksum.decode(part.checksum), part.size) for part in rows))
 
 
-async def settle(ctx: Context, upload_id: UUID, attempt: int) -> None:
-    """The upload is whole: `ingested`, quota settled, processing enqueued. Does nothing the second time."""
+async def settle(ctx: Context, upload_id: UUID, attempt: int) -> str:
+    """The upload is whole: `ingested`, quota settled, processing enqueued; "over" the second time, which does nothing."""
     async with ctx.db.transaction() as conn:
         upload = await _finalizing(conn, upload_id, attempt)
         if upload is None:
-            return
-        ledger = await parts.all_of(conn, upload_id)
+            return "over"
+        rows = await parts.all_of(conn, upload_id)
     head = await _head(ctx, upload)
     if head is None:
         raise Unavailable("object_unseen", "Storage does not show the object that it has just assembled.")
-    verdict = Verdict(etag=head.etag, checksum=combined(ledger))
+    verdict = Verdict(etag=head.etag, checksum=combined(rows))
     now = ctx.now()
     async with ctx.db.transaction() as conn:
         upload = await _finalizing(conn, upload_id, attempt)
-        if upload is not None:
-            await _ingest(ctx, conn, upload, verdict, now)
+        if upload is None:
+            return "over"
+        await _ingest(ctx, conn, upload, verdict, now)
+    return "ingested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +206,9 @@ class Verdict:
 
 
 async def _ingest(ctx: Context, conn: Conn, upload: Upload, verdict: Verdict, now: datetime) -> None:
-    await _hold_the_rest(conn, upload, now)
+    # A part whose report was lost is in the object all the same, as its checksum proves.
+    unreported = [(part.number, "") for part in await parts.all_of(conn, upload.id) if part.held_at is None]
+    await ledger.hold(conn, upload, unreported, now, way="found")
     await uploads.move(conn, upload, UploadState.INGESTED, now)
     await quota.settle(conn, upload)
     await assets.change(
@@ -238,20 +226,6 @@ async def _ingest(ctx: Context, conn: Conn, upload: Upload, verdict: Verdict, no
     asset = await assets.load(conn, upload.asset_id, lock=True)
     assert asset is not None, "begin made it, and the upload refers to it"
     await start_processing(ctx, conn, asset, now)
-
-
-async def _hold_the_rest(conn: Conn, upload: Upload, now: datetime) -> None:
-    """An object that is whole holds every part, also one that nobody could report: storage had assembled it before."""
-    rest = [part for part in await parts.all_of(conn, upload.id) if part.held_at is None]
-    await parts.hold(conn, upload.id, [(part.number, "") for part in rest], now)
-    await uploads.record_progress(
-        conn,
-        upload.id,
-        parts=len(rest),
-        size=sum(part.size for part in rest),
-        now=now,
-        expires_at=upload.expires_at,
-    )
 
 
 async def fail(ctx: Context, upload_id: UUID, attempt: int, code: str, message: str, **details: Any) -> None:

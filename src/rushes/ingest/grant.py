@@ -7,15 +7,15 @@ one checksum is open for a part: granting another means that the part is not hel
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from rushes import checksum, events
+from rushes import checksum
 from rushes.db import Conn, parts, uploads
 from rushes.errors import Conflict, Invalid, NotFound
+from rushes.ingest import ledger
 from rushes.ingest.context import Context
-from rushes.model import Part, Principal, Upload, UploadState
+from rushes.model import Principal, Upload, UploadState
 from rushes.plan import PartPlan
 from rushes.storage import bare_etag
 from rushes.wire import DonePart, Grant, GrantReply, GrantRequest, Held, WantedPart
@@ -55,11 +55,11 @@ async def _record(
     async with ctx.db.transaction() as conn:
         upload = await locked(conn, who, upload_id)
         check_open(upload, now)
-        change = await record_done(conn, upload, request.done, now)
+        await record_done(conn, upload, request.done, now)
         if upload.storage_upload_id is not None:
-            change += await _open_parts(conn, upload, request.want)
+            await _open_parts(conn, upload, request.want, now)
         held = await uploads.record_progress(
-            conn, upload.id, parts=change.parts, size=change.size, now=now, expires_at=_slid(ctx, upload, now)
+            conn, upload.id, parts=0, size=0, now=now, expires_at=_slid(ctx, upload, now)
         )
     return upload, Held(parts=held[0], bytes=held[1])
 
@@ -87,18 +87,7 @@ def check_open(upload: Upload, now: datetime) -> None:
         raise Conflict("upload_expired", "This upload has expired; begin a new one.")
 
 
-@dataclass(frozen=True, slots=True)
-class HeldChange:
-    """By how much what is held has grown (or shrunk)."""
-
-    parts: int = 0
-    size: int = 0
-
-    def __add__(self, other: HeldChange) -> HeldChange:
-        return HeldChange(self.parts + other.parts, self.size + other.size)
-
-
-async def record_done(conn: Conn, upload: Upload, done: Iterable[DonePart], now: datetime) -> HeldChange:
+async def record_done(conn: Conn, upload: Upload, done: Iterable[DonePart], now: datetime) -> None:
     """Record reported parts of a locked upload, each once, with an event for each that is new.
 
     Raises `Conflict` (part_not_granted) for a part that was never granted with that checksum, `Invalid` for an ETag that
@@ -117,28 +106,20 @@ async def record_done(conn: Conn, upload: Upload, done: Iterable[DonePart], now:
                 f"Part {number} was not granted with that checksum; ask for a grant and send it again.",
                 number=number,
             )
-    await parts.hold(conn, upload.id, [(number, bare_etag(part.etag)) for number, part in reported.items()], now)
-    fresh = [row for number, row in sorted(known.items()) if row.held_at is None]
-    for row in fresh:
-        await events.append(conn, "part_completed", upload, now, number=row.number, size=row.size, way="direct")
-    return HeldChange(len(fresh), sum(row.size for row in fresh))
+    etags = [(number, bare_etag(part.etag)) for number, part in reported.items()]
+    await ledger.hold(conn, upload, etags, now, way="direct")
 
 
-async def _open_parts(conn: Conn, upload: Upload, want: Sequence[WantedPart]) -> HeldChange:
+async def _open_parts(conn: Conn, upload: Upload, want: Sequence[WantedPart], now: datetime) -> None:
     plan = plan_of(upload)
-    wanted = {part.number: part for part in want}
+    wanted = {part.number: part.checksum for part in want}
     known = await parts.some(conn, upload.id, sorted(wanted))
-    opened: list[tuple[int, int, str]] = []
-    lost: list[Part] = []
-    for number, part in sorted(wanted.items()):
-        length = plan.length(number)
-        row = known.get(number)
-        if row is None or row.checksum != part.checksum:
-            opened.append((number, length, part.checksum))
-            if row is not None and row.held_at is not None:
-                lost.append(row)
-    await parts.open_checksums(conn, upload.id, opened)
-    return HeldChange(-len(lost), -sum(row.size for row in lost))
+    opened = [
+        (number, plan.length(number), checksum)
+        for number, checksum in sorted(wanted.items())
+        if number not in known or known[number].checksum != checksum
+    ]
+    await ledger.reopen(conn, upload, opened, now)
 
 
 def plan_of(upload: Upload) -> PartPlan:

@@ -27,6 +27,7 @@ async def start_processing(ctx: Context, conn: Conn, asset: Asset, now: datetime
         message="waiting for a worker",
         log=[],
         retries=0,
+        deaths=0,
         epoch=0,
         problem=None,
         created_at=now,

@@ -19,13 +19,13 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from dbos import DBOS, DBOSConfig, SetEnqueueOptions, SetWorkflowID, WorkflowHandleAsync
+from dbos import DBOS, DBOSConfig, Queue, SetEnqueueOptions, SetWorkflowID
 from dbos._serialization import DBOSPortableJSONSerializer
 
 from rushes.config import Settings
 from rushes.errors import Misconfigured
 from rushes.ingest.context import Work
-from rushes.pipeline.lease import Lease
+from rushes.pipeline.lease import SESSION, Lease
 from rushes.pipeline.outbox import ENGINE_VERSION
 from rushes.pipeline.queues import QUEUE_OF, QUEUES, engine_priority
 
@@ -35,11 +35,7 @@ WorkflowFunction = Callable[..., Coroutine[Any, Any, str]]
 
 APP_NAME = "rushes"
 DEQUEUE_SECONDS = 0.1
-RESULT_SECONDS = 0.25
 NO_LIMIT = 1_000_000  # recoveries; jobs give up by their own count (`job_attempts`), with a reason people can read
-
-
-Child = WorkflowHandleAsync[str]
 
 
 class Run:
@@ -53,24 +49,21 @@ class Run:
 
         return await DBOS.run_step_async({"name": name}, body)
 
-    async def start(self, work: Work) -> Child:
+    async def start(self, work: Work) -> None:
         """Enqueue a child workflow. Running again finds the child that was started before."""
-        queue_spec = QUEUE_OF[work.workflow]
-        queue = await DBOS.retrieve_queue_async(queue_spec.name)
-        assert queue is not None, "registered when the engine starts"
+        queue = QUEUE_OF[work.workflow]
         options = SetEnqueueOptions(
             priority=engine_priority(work.priority),
             app_version=ENGINE_VERSION,
-            queue_partition_key=work.tenant if queue_spec.by_tenant else None,
+            queue_partition_key=work.tenant if queue.by_tenant else None,
         )
         with SetWorkflowID(work.id), options:
-            return await queue.enqueue_async(_registered[work.workflow], *work.args)
-
-    async def result(self, child: Child) -> str:
-        return await child.get_result(polling_interval_sec=RESULT_SECONDS)
+            await _queues[queue.name].enqueue_async(_registered[work.workflow], *work.args)
 
 
+# The engine itself is one a process; so are the functions and queues that it knows.
 _registered: dict[str, WorkflowFunction] = {}
+_queues: dict[str, Queue] = {}
 
 
 class Engine:
@@ -92,6 +85,7 @@ class Engine:
             "run_migrations": False,
             "log_level": "WARNING",
             "sys_db_pool_size": 10,
+            "sys_db_idle_transaction_timeout_sec": settings.takeover_seconds * SESSION,
         }
         DBOS(config=config)
         engine_log = logging.getLogger("dbos")  # it brings a handler of its own: one line, one form is enough
@@ -108,7 +102,7 @@ class Engine:
         DBOS.launch()
         for queue in QUEUES:
             limit = queue.per_worker or self._settings.worker_jobs
-            await DBOS.register_queue_async(
+            _queues[queue.name] = await DBOS.register_queue_async(
                 queue.name,
                 worker_concurrency=limit,
                 partition_worker_concurrency=limit if queue.by_tenant else None,
@@ -123,10 +117,10 @@ class Engine:
     async def stop(self) -> None:
         """Leave: drop what runs (the engine records nothing of it), hand it back to the queues, let go of the lock."""
         self._stopping = True
+        for task in self._running:
+            task.cancel()
         while self._running:
-            for task in self._running:
-                task.cancel()
-            await asyncio.wait(self._running, timeout=1)
+            await asyncio.wait(self._running)
         await asyncio.to_thread(DBOS.destroy)
         await self._lease.hand_back()
 

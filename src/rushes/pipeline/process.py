@@ -7,7 +7,8 @@ good ends the run: the others stop, the original is kept, the reason is shown.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import logging
 from uuid import UUID
 
 from rushes import events
@@ -15,47 +16,63 @@ from rushes.db import Conn, assets, jobs, renditions
 from rushes.ingest.context import Context, Work
 from rushes.ingest.process import stop_run
 from rushes.model import Asset, AssetState, Job, JobState, Json, new_id
-from rushes.pipeline.engine import Child, Run
+from rushes.pipeline.engine import Run
+from rushes.pipeline.insist import insist
 from rushes.pipeline.runs import Ownership, Replaced, claim, while_owned
 
+log = logging.getLogger(__name__)
+
 FIRST = ("identify", "digest")
+LOOK = 0.25  # seconds between two looks at a stage's state
+OWN_ERROR = "Processing met an error of our own; the worker's log has it."
 WEIGHTS = {"identify": 1, "digest": 3, "proxies": 20, "stills": 3, "waveform": 2}  # of the run's progress
 
 
-@dataclass(frozen=True, slots=True)
 class Failed(Exception):
     """A stage has failed for good."""
 
-    problem: Json
+    def __init__(self, problem: Json) -> None:
+        super().__init__(problem)
+        self.problem = problem
 
 
 async def run_process(ctx: Context, run: Run, job_id: str) -> str:
-    """Returns "published", "failed", or "over" when the run was cancelled or replaced."""
-    own = await claim(ctx, UUID(job_id))
+    """Returns "published", "failed", or "over" when the run was cancelled or replaced.
+
+    What it asks of the engine is to start its stages, in an order that the file alone decides; all else may run twice.
+    """
+    own = await insist(lambda: claim(ctx, UUID(job_id)))
     if own is None:
         return "over"
     own.before_beat = lambda: _sum_up(own)
     try:
         await while_owned(own, _stages(ctx, run, own))
-        await run.step("publish", _publish, own)
+        return await insist(lambda: _publish(own))
     except Replaced:
         return "over"
     except Failed as failure:
-        await run.step("fail", _fail, own, failure.problem)
-        return "failed"
-    return "published"
+        problem = failure.problem
+    except Exception as error:
+        log.exception("job %s met an error of our own", own.job.id)
+        problem = {"code": "internal", "message": OWN_ERROR, "kind": type(error).__name__}
+    return await insist(lambda: _fail(own, problem))
 
 
 async def _stages(ctx: Context, run: Run, own: Ownership) -> None:
     started = [await _start(run, own, stage) for stage in FIRST]
-    await _finish(ctx, run, started[0])
+    await _succeeded(ctx, started[0])
+    asset = await insist(lambda: _asset(ctx, own))
+    for stage in stages_of(asset.media or {}):
+        started.append(await _start(run, own, stage))  # noqa: PERF401 - one after the other: the engine numbers them
+    for child in started[1:]:
+        await _succeeded(ctx, child)
+
+
+async def _asset(ctx: Context, own: Ownership) -> Asset:
     async with ctx.db.transaction() as conn:
         asset = await assets.load(conn, own.job.asset_id)
     assert asset is not None, "jobs refer to their asset"
-    for stage in stages_of(asset.media or {}):
-        started.append(await _start(run, own, stage))  # noqa: PERF401 - one after the other: the engine numbers steps
-    for child in started[1:]:
-        await _finish(ctx, run, child)
+    return asset
 
 
 def stages_of(media: Json) -> tuple[str, ...]:
@@ -67,14 +84,14 @@ def stages_of(media: Json) -> tuple[str, ...]:
     return ("stills", *sound, "proxies") if kind == "video" else sound
 
 
-async def _start(run: Run, own: Ownership, stage: str) -> tuple[UUID, Child]:
-    parent = own.job
-    child = await run.step(f"row of {stage}", _add_row, own, stage)
-    work = Work("stage", f"stage-{child}", (child,), parent.tenant, parent.priority)
-    return UUID(child), await run.start(work)
+async def _start(run: Run, own: Ownership, stage: str) -> UUID:
+    """Start a stage, or find the one that was started before; returns its job's id."""
+    child = await insist(lambda: _add_row(own, stage))
+    await run.start(Work("stage", f"stage-{child}", (str(child),), own.job.tenant, own.job.priority))
+    return child
 
 
-async def _add_row(own: Ownership, stage: str) -> str:
+async def _add_row(own: Ownership, stage: str) -> UUID:
     parent = own.job
     row = Job(
         id=new_id(),
@@ -89,6 +106,7 @@ async def _add_row(own: Ownership, stage: str) -> str:
         message="waiting for a worker",
         log=[],
         retries=0,
+        deaths=0,
         epoch=0,
         problem=None,
         created_at=own.ctx.now(),
@@ -96,25 +114,30 @@ async def _add_row(own: Ownership, stage: str) -> str:
         finished_at=None,
     )
     async with own.fenced() as conn:
-        return str(await jobs.insert(conn, row))
+        return await jobs.insert(conn, row)
 
 
-async def _finish(ctx: Context, run: Run, started: tuple[UUID, Child]) -> None:
-    child, handle = started
-    await run.result(handle)
-    async with ctx.db.transaction() as conn:
-        job = await jobs.load(conn, child)
-    assert job is not None, "inserted before its workflow was started"
-    if job.state is not JobState.SUCCEEDED:
-        raise Failed(
-            job.problem or {"code": "stage_failed", "message": f"The stage {job.type!r} ended as {job.state}."}
-        )
+async def _succeeded(ctx: Context, child: UUID) -> None:
+    """Wait until the stage has succeeded; one that failed ends the run through `_sum_up`, whichever it is."""
+
+    async def state() -> JobState:
+        async with ctx.db.transaction() as conn:
+            job = await jobs.load(conn, child)
+        assert job is not None, "inserted before its workflow was started"
+        return job.state
+
+    while await insist(state) is not JobState.SUCCEEDED:  # noqa: ASYNC110 - another process sets it, in the database
+        await asyncio.sleep(LOOK)
 
 
 async def _sum_up(own: Ownership) -> None:
-    """The run's progress is its stages', weighted."""
+    """The run's progress is its stages', weighted; a stage that ended badly ends the run."""
     async with own.ctx.db.transaction() as conn:
         children = await jobs.children(conn, own.job.id)
+    for child in children:
+        if child.state in {JobState.FAILED, JobState.CANCELLED}:
+            ended = {"code": "stage_failed", "message": f"The stage {child.type!r} ended as {child.state}."}
+            raise Failed(child.problem or ended)
     total = sum(WEIGHTS[child.type] for child in children)
     if total:
         own.report(sum(WEIGHTS[child.type] * child.progress for child in children) / total * 0.99, "processing")

@@ -44,12 +44,18 @@ class Ownership:
         return self.job.epoch
 
     def report(self, progress: float, message: str) -> None:
-        self.progress, self.message = max(self.progress, progress), message
+        """`message` may come from a tool: it is cut to one printable line."""
+        self.progress = max(self.progress, progress)
+        self.message = "".join(char for char in message[:300] if char.isprintable())
 
     @asynccontextmanager
     async def fenced(self) -> AsyncIterator[Conn]:
-        """A transaction in which this run certainly owns its job. Raises `Replaced`."""
+        """A transaction in which this run certainly owns its job. Raises `Replaced`.
+
+        Rows are locked in one order everywhere, so that no two wait for each other: upload, quota, asset, job.
+        """
         async with self.ctx.db.transaction() as conn:
+            await assets.load(conn, self.job.asset_id, lock=True)
             if await jobs.owned(conn, self.job.id, self.epoch) is None:
                 raise Replaced
             yield conn
@@ -89,9 +95,10 @@ async def while_owned(own: Ownership, body: Coroutine[Any, Any, T]) -> T:
     watch = asyncio.create_task(own.lost())
     try:
         await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
-            raise Replaced
-        return work.result()
+        if work.done():
+            return work.result()
+        watch.result()  # an error in giving signs of life is the run's error
+        raise Replaced
     finally:
         for task in (work, watch):
             task.cancel()

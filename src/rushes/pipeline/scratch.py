@@ -5,10 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
 from rushes.errors import Misconfigured
+
+PREFIX = "rushes-worker-"  # nothing else under the root is ours to remove
 
 
 class Scratch:
@@ -16,15 +20,16 @@ class Scratch:
 
     def __init__(self, root: Path, worker_id: str) -> None:
         self.root = root
-        self.directory = root / worker_id
+        self.directory = root / f"{PREFIX}{worker_id}"
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            self._sweep()
-            self.directory.mkdir(mode=0o711)
-            self._lock = _locked(self.directory)
+            with _alone(self.root):
+                self._sweep()
+                self.directory.mkdir(mode=0o711)
+                self._lock = _locked(self.directory)
         except OSError as error:
             raise Misconfigured(
                 "scratch_unusable", f"The scratch directory {self.root} cannot be used: {error}."
@@ -42,15 +47,29 @@ class Scratch:
 
     def _sweep(self) -> None:
         """Remove the directories of workers that are dead on this machine."""
-        for left in self.root.iterdir():
-            if left.is_dir() and (lock := _locked(left)) is not None:
+        for left in self.root.glob(f"{PREFIX}*"):
+            if (lock := _locked(left)) is not None:
                 shutil.rmtree(left, ignore_errors=True)
                 os.close(lock)
 
 
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Only one worker at a time makes or sweeps directories: a new one must not be swept before it is locked."""
+    descriptor = os.open(root / f"{PREFIX}lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _locked(directory: Path) -> int | None:
-    """An open descriptor that holds the directory's lock, or None when another process does."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    """An open descriptor that holds the directory's lock, or None when it is held, or is no directory."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    except NotADirectoryError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

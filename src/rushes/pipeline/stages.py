@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import logging
 import random
@@ -10,11 +11,12 @@ import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from rushes import checksum, events
 from rushes.db import assets, jobs, renditions
-from rushes.errors import Problem, Rejected
+from rushes.errors import Problem, Rejected, Unavailable
 from rushes.ingest.context import Context
 from rushes.media.audio import make_waveform
 from rushes.media.identify import identify as identify_media
@@ -24,9 +26,10 @@ from rushes.media.sandbox import Sandbox
 from rushes.media.stills import make_stills
 from rushes.media.video import make_proxies
 from rushes.model import Asset, JobState, Json, Rendition, new_id
+from rushes.pipeline.insist import insist, may_pass
 from rushes.pipeline.runs import Ownership, Replaced, claim, while_owned
 from rushes.pipeline.source import StoredSource
-from rushes.storage import put_file, rendition_key
+from rushes.storage import put_file, rendition_key, rendition_prefix
 
 log = logging.getLogger(__name__)
 
@@ -60,26 +63,28 @@ class Stage:
 
 async def run_stage(ctx: Context, bench: Bench, job_id: str) -> str:
     """Returns "succeeded", "failed", or "over" when the job was cancelled or taken over."""
-    own = await claim(ctx, UUID(job_id))
+    own = await insist(lambda: claim(ctx, UUID(job_id)))
     if own is None:
         return "over"
     try:
-        if own.job.retries >= ctx.settings.job_attempts:
+        if own.job.deaths >= ctx.settings.job_attempts:
             raise Rejected("worker_lost", "The worker died each time it ran this stage; see the job's log.")
         await while_owned(own, _attempts(ctx, own, bench))
     except Replaced:
+        await _clear(own)
         return "over"
     except asyncio.CancelledError:
         await _put_back(own)
         raise
     except Problem as problem:
-        return await _end(own, JobState.FAILED, problem.message, _described(problem))
+        state, message, described = JobState.FAILED, problem.message, _described(problem)
     except Exception as error:
         log.exception("job %s (%s) met an error of our own", own.job.id, own.job.type)
-        return await _end(
-            own, JobState.FAILED, OWN_ERROR, {"code": "internal", "message": OWN_ERROR, "kind": type(error).__name__}
-        )
-    return await _end(own, JobState.SUCCEEDED, "done", None)
+        state, message = JobState.FAILED, OWN_ERROR
+        described = {"code": "internal", "message": OWN_ERROR, "kind": type(error).__name__}
+    else:
+        return await insist(lambda: _end(own, JobState.SUCCEEDED, "done", None))
+    return await insist(lambda: _end(own, state, message, described))
 
 
 async def _attempts(ctx: Context, own: Ownership, bench: Bench) -> None:
@@ -87,21 +92,31 @@ async def _attempts(ctx: Context, own: Ownership, bench: Bench) -> None:
     for attempt in range(1, ctx.settings.job_attempts + 1):
         directory = bench.scratch / f"{own.job.id}-{own.epoch}-{attempt}"
         try:
-            async with ctx.db.transaction() as conn:
-                asset = await assets.load(conn, own.job.asset_id)
-            assert asset is not None, "jobs refer to their asset"
-            directory.mkdir(parents=True, mode=0o700)
-            source = StoredSource(ctx.storage.s3, asset.bucket, asset.key, asset.size, asset.etag)
-            await FUNCTIONS[own.job.type](Stage(ctx, bench, own, asset, source, directory))
+            await _attempt(ctx, own, bench, directory)
             return
         except Problem as problem:
             log.warning("job %s (%s), attempt %d: %s", own.job.id, own.job.type, attempt, problem.message)
-            if problem.permanent or attempt == ctx.settings.job_attempts:
+            if not may_pass(problem) or attempt == ctx.settings.job_attempts:
                 raise
-            await own.log(f"attempt {attempt}: {problem.message}", retry=True)
+            text = f"attempt {attempt}: {problem.message}"
         finally:
             await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        await insist(lambda: own.log(text, retry=True))  # noqa: B023 - awaited before the loop goes on
         await asyncio.sleep(random.uniform(0, FIRST_PAUSE * 2**attempt))  # noqa: S311 - jitter
+
+
+async def _attempt(ctx: Context, own: Ownership, bench: Bench, directory: Path) -> None:
+    async with ctx.db.transaction() as conn:
+        asset = await assets.load(conn, own.job.asset_id)
+    assert asset is not None, "jobs refer to their asset"
+    source = StoredSource(ctx.storage.s3, asset.bucket, asset.key, asset.size, asset.etag)
+    try:
+        await asyncio.to_thread(directory.mkdir, parents=True, mode=0o700)
+        await FUNCTIONS[own.job.type](Stage(ctx, bench, own, asset, source, directory))
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise Unavailable("disk_full", f"The disk that holds {bench.scratch} is full; make room.") from error
 
 
 async def _end(own: Ownership, state: JobState, message: str, problem: Json | None) -> str:
@@ -111,14 +126,29 @@ async def _end(own: Ownership, state: JobState, message: str, problem: Json | No
                 await jobs.log(conn, own.job.id, _log_text(problem), own.ctx.now())
             await jobs.finish(conn, own.job, state, own.ctx.now(), message, problem)
     except Replaced:
+        await _clear(own)
         return "over"
     return str(state)
 
 
+async def _clear(own: Ownership) -> None:
+    """Remove what this run has stored: nothing refers to it, and nothing ever will."""
+    job, storage = own.job, own.ctx.storage
+    prefix = rendition_prefix(storage.renditions, job.tenant, job.creator, job.asset_id, epoch=own.epoch)
+    try:
+        keys = [item.key async for item in storage.s3.list_objects(storage.renditions.bucket, prefix)]
+        await storage.s3.delete_objects(storage.renditions.bucket, keys)
+    except Problem as problem:
+        log.warning("what job %s left under %s stays for now: %s", job.id, prefix, problem.message)
+
+
 async def _put_back(own: Ownership) -> None:
     """The worker stops in good order: whoever runs this next is not making up for a death."""
-    async with own.ctx.db.transaction() as conn:
-        await jobs.put_back(conn, own.job.id, own.epoch)
+    try:
+        async with own.ctx.db.transaction() as conn:
+            await jobs.put_back(conn, own.job.id, own.epoch)
+    except Problem as problem:
+        log.warning("job %s could not be put back: %s", own.job.id, problem.message)
 
 
 def _described(problem: Problem) -> Json:
@@ -138,7 +168,7 @@ async def identify(stage: Stage) -> None:
     stage.report(0.1, "reading the file's structure")
     info = await identify_media(stage.source, stage.directory, stage.bench.sandbox)
     async with stage.own.fenced() as conn:
-        await assets.change(conn, stage.asset.id, stage.ctx.now(), kind=info.kind, media=info.to_json())
+        await assets.change(conn, stage.asset.id, stage.ctx.now(), kind=info.kind, media=storable(info.to_json()))
         await events.append(conn, "asset_identified", stage.asset, stage.ctx.now(), kind=info.kind)
 
 
@@ -252,3 +282,12 @@ def _crc_of(path: Path) -> int:
         while chunk := file.read(DIGEST_CHUNK):
             crc = checksum.crc64nvme(chunk, crc)
     return crc
+
+
+def storable(value: Any) -> Any:
+    """JSON as `jsonb` takes it: without the NULs and half surrogates that a file's tags may hold."""
+    if isinstance(value, dict):
+        return {storable(key): storable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [storable(inner) for inner in value]
+    return value.replace("\0", "").encode("utf-8", "replace").decode() if isinstance(value, str) else value

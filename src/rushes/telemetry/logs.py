@@ -17,8 +17,8 @@ class Line(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
-        head, *trace = text.split("\n") if record.exc_info else [text]
-        return "\n".join([escaped(head), *trace])
+        lines = text.split("\n") if record.exc_info else [text]
+        return "\n".join(escaped(line) for line in lines)
 
 
 class JsonLine(logging.Formatter):

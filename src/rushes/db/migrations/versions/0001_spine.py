@@ -137,6 +137,7 @@ CREATE TABLE jobs (
     message text NOT NULL DEFAULT '',
     log jsonb NOT NULL DEFAULT '[]',
     retries int NOT NULL DEFAULT 0,
+    deaths int NOT NULL DEFAULT 0,
     epoch bigint NOT NULL DEFAULT 0,
     problem jsonb,
     created_at timestamptz NOT NULL,
