@@ -10,7 +10,7 @@ which would let any local user read and delete everything, behind mutual TLS wit
 Its anonymous memory follows the chunk it cuts objects into, 1 MiB here (weed's own default is 4): about 100 MiB, plus
 15 MiB a parallel PUT (four chunks under way, each in several copies; 4 PUTs together peak at 165 MiB, 16 at 290, 64 at
 1,080), plus at most 256 MiB for all GETs (it reads 256 chunks ahead of a reader, and keeps them for the next). Four PUTs
-beside 27 GETs peaked at 416 MiB, with chunks of 4 MiB at 1,402. The size of a file or the number of its parts add none.
+beside 27 GETs peaked at 416 MiB, with chunks of 4 MiB at 1,402. Files of 2 and of 12 GiB upload with the same peak.
 """
 
 from __future__ import annotations
