@@ -78,6 +78,10 @@ class Settings(BaseSettings):
     storage_addressing: Literal["path", "virtual"] = Field(
         "path", description="`path`: endpoint/bucket/key; `virtual`: bucket.endpoint/key."
     )
+    storage_dir: Path | None = Field(
+        None,
+        description="Where an object store on this machine keeps its bytes; uploads its disk cannot hold are refused.",
+    )
     bucket_incoming: str = Field(
         "rushes-incoming", description="Scratch and staged parts, as `bucket` or `bucket/prefix`; swept."
     )

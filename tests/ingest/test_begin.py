@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
 from rushes.model import Role
 from rushes.plan import GB, MAX_OBJECT, MIB
-from tests.ingest.equipment import JSON, Desk, body, problem, some_bytes, somebody
+from tests.ingest.equipment import JSON, Desk, body, open_desk, problem, some_bytes, somebody
 
 
 async def test_the_answer_holds_all_that_a_client_needs(desk: Desk) -> None:
@@ -343,3 +345,22 @@ async def test_an_upload_expires_after_two_weeks(desk: Desk) -> None:
     upload = await desk.person().begin()
     left = datetime.fromisoformat(upload["expires_at"]) - desk.ctx.now()
     assert timedelta(days=13, hours=23) < left <= timedelta(days=14)
+
+
+async def test_a_file_that_the_stores_disk_cannot_hold_is_refused_at_once(desk: Desk, tmp_path: Path) -> None:
+    """Also when the room is only promised: what open uploads have announced counts."""
+    past = "UPDATE uploads SET expires_at = expires_at {} interval '100 years' RETURNING id"
+    await desk.sql(past.format("-"))  # what other tests left open announces nothing here
+    try:
+        async with open_desk(desk.settings.model_copy(update={"storage_dir": tmp_path})) as small:
+            ann = small.person(somebody(plan="studio"))
+            free = shutil.disk_usage(tmp_path).free
+            answer = await ann.http.post("/v1/uploads", json={"filename": "a.mov", "size": free + GB})
+            assert problem(answer, 413, "storage_full")["free"] < free
+            mine = await ann.begin(free // 2)
+            answer = await ann.http.post("/v1/uploads", json={"filename": "b.mov", "size": free // 2})
+            problem(answer, 413, "storage_full")
+            await ann.http.delete(f"/v1/uploads/{mine['upload_id']}")
+            await ann.begin(free // 3)
+    finally:
+        await desk.sql(past.format("+"))

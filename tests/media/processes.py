@@ -27,6 +27,19 @@ def descendants(parent: int) -> list[int]:
     return found
 
 
+def tools(parent: int) -> list[int]:
+    """Sandboxed tools below a process, their launchers included; not the servers that other tests keep running."""
+    jails = [pid for pid in descendants(parent) if b"rushes.media.jail" in _command(pid)]
+    return sorted({*jails, *(below for pid in jails for below in descendants(pid))})
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def alive(pids: list[int]) -> list[int]:
     """Those of `pids` that still run."""
     return [pid for pid in pids if _state(pid) not in {"", "Z", "X"}]

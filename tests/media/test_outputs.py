@@ -23,7 +23,7 @@ from rushes.media.stills import make_stills, plan_sprite, sprite_vtt
 from rushes.media.video import Progress, make_proxies
 
 from .clips import FFMPEG, SECONDS, Clips, Counted
-from .processes import alive, descendants, until
+from .processes import alive, tools, until
 
 
 async def _proxies(sandbox: Sandbox, job: Path, path: Path) -> list[Output]:
@@ -170,12 +170,12 @@ async def test_cancelled_proxies_leave_no_process(namespaces: Sandbox, job: Path
     info = await identify(FileSource(clips.base), job, namespaces)
     work = asyncio.ensure_future(make_proxies(source, info, job, namespaces))
     await until(lambda: source.bytes_read > 200_000)
-    tools = descendants(os.getpid())
-    assert tools
+    running = tools(os.getpid())
+    assert running
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
-    assert alive(tools) == []
+    assert alive(running) == []
 
 
 @pytest.mark.parametrize(

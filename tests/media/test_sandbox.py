@@ -25,7 +25,7 @@ from rushes.media.source import FileSource
 
 from . import intruder
 from .clips import Clips, Counted
-from .processes import alive, descendants, until
+from .processes import alive, descendants, tools, until
 
 PYTHON = str(Path(sys.executable).resolve())
 HERE = Path(__file__).parent
@@ -122,7 +122,7 @@ async def test_limits_strike_and_are_named(
         await run_tool(namespaces, [PYTHON, "-I", "-S", "-c", code], FileSource(clips.base), job, limits, print)
     assert caught.value.code == expected
     assert "\x1b" not in caught.value.details["log"]
-    assert descendants(os.getpid()) == []
+    assert tools(os.getpid()) == []
 
 
 async def test_a_crash_may_be_tried_again(namespaces: Sandbox, job: Path, clips: Clips) -> None:
@@ -160,7 +160,7 @@ async def test_cancelling_kills_the_whole_group_at_once(namespaces: Sandbox, job
     argv = [PYTHON, "-I", "-S", "-c", code]
     work = asyncio.ensure_future(run_tool(namespaces, argv, FileSource(clips.base), job, Limits(), lines.append))
     await until(lambda: lines)
-    group = descendants(os.getpid())
+    group = tools(os.getpid())
     assert len(group) == 3  # launcher, init, tool
     started = time.monotonic()
     work.cancel()
@@ -178,11 +178,11 @@ async def test_tools_die_with_their_worker(tmp_path: Path, clips: Clips, mode: s
     )  # fmt: skip
     assert worker.stdout is not None
     assert await worker.stdout.readline() == b"running\n"
-    tools = descendants(worker.pid)
-    assert len(tools) == (3 if mode == "namespaces" else 2)
+    below = descendants(worker.pid)
+    assert len(below) == (3 if mode == "namespaces" else 2)
     worker.kill()
     await worker.communicate()
-    await until(lambda: not alive(tools), seconds=5)
+    await until(lambda: not alive(below), seconds=5)
 
 
 async def test_nothing_runs_bare(monkeypatch: pytest.MonkeyPatch, namespaces: Sandbox, job: Path, clips: Clips) -> None:

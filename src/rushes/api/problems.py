@@ -72,7 +72,7 @@ def response_for(problem: Problem, status: int | None = None) -> JSONResponse:
         detail=problem.message,
         code=problem.code,
         permanent=problem.permanent,
-        extra=problem.details,
+        extra={} if isinstance(problem, Unavailable | Misconfigured) else problem.details,
     )
     return JSONResponse(
         body.model_dump(mode="json"), status, headers=HEADERS.get(status), media_type="application/problem+json"

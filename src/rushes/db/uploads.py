@@ -64,6 +64,17 @@ async def page(
     return await fetch_all(conn, UPLOAD, query, args | scope_args(who))
 
 
+async def outstanding(conn: Conn) -> int:
+    """Bytes announced by open uploads and not in storage yet."""
+    cursor = await conn.execute(
+        """SELECT COALESCE(sum(size - held_bytes), 0)::bigint FROM uploads
+        WHERE state IN ('initiated', 'uploading', 'finalizing') AND expires_at > now()"""
+    )
+    row = await cursor.fetchone()
+    assert row is not None, "an aggregate has a row"
+    return int(row[0])
+
+
 async def open_in_storage(conn: Conn, upload_id: UUID, storage_upload_id: str, now: datetime) -> bool:
     """Compare-and-set: whether ours is the storage upload that counts. The loser aborts its own."""
     cursor = await conn.execute(

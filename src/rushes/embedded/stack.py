@@ -175,7 +175,7 @@ def _servers(
         children.append(child)
         reached |= {"storage_endpoint": store.endpoint, "storage_access_key": store.access_key}
         reached |= {"storage_secret_key": SecretStr(store.secret_key), "storage_addressing": "path"}
-        reached["create_buckets"] = True
+        reached |= {"create_buckets": True, "storage_dir": seaweed.data_directory(data_dir)}
     return children, reached
 
 

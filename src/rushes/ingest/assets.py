@@ -12,6 +12,7 @@ from rushes.errors import Conflict, NotFound
 from rushes.ingest import quota
 from rushes.ingest.context import Context, Work
 from rushes.ingest.process import stop_run
+from rushes.ingest.tokens import check_reach
 from rushes.model import Asset, AssetState, Job, Principal, Rendition, Upload, UploadState
 from rushes.storage import asset_prefix
 
@@ -84,9 +85,8 @@ async def change(
         asset = await assets.get(conn, who, asset_id)
         if asset is None:
             raise _absent()
-        await uploads.load(
-            conn, asset.upload_id, lock=True
-        )  # before the asset, as everywhere: no two wait for each other
+        check_reach(who)
+        await uploads.load(conn, asset.upload_id, lock=True)  # before the asset, as everywhere
         if await assets.get(conn, who, asset_id, lock=True) is None:
             raise _absent()
         if title_id is not None and await titles.get(conn, who, title_id, lock=True) is None:
@@ -105,6 +105,7 @@ async def delete(ctx: Context, who: Principal, asset_id: UUID) -> None:
         asset = await assets.get(conn, who, asset_id, lock=True)
         if asset is None:
             raise _absent()
+        check_reach(who)
         upload = await uploads.load(conn, asset.upload_id)
         assert upload is not None, "assets refer to their upload"
         if upload.state in {UploadState.INITIATED, UploadState.UPLOADING, UploadState.FINALIZING}:
@@ -115,7 +116,10 @@ async def delete(ctx: Context, who: Principal, asset_id: UUID) -> None:
         if upload.state is UploadState.INGESTED:
             await quota.free(conn, asset)
         await events.append(conn, "asset_deleted", asset, now)
-        await ctx.engine.enqueue(conn, Work("remove", f"remove-{asset.id}", (str(asset.id),), asset.tenant))
+        # Twice: a stage that was putting an object away when the asset went is surely over the second time.
+        for again, delay in (("", 0.0), ("-again", 3 * ctx.settings.takeover_seconds)):
+            work = Work("remove", f"remove-{asset.id}{again}", (str(asset.id),), asset.tenant, delay=delay)
+            await ctx.engine.enqueue(conn, work)
 
 
 async def remove(ctx: Context, asset_id: UUID) -> None:

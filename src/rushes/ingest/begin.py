@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from uuid import UUID
 
 from rushes import events
 from rushes.db import Conn, assets, titles, uploads
-from rushes.errors import Conflict, Forbidden, Invalid, NotFound
+from rushes.errors import Conflict, Invalid, NotFound, OverQuota
 from rushes.ingest import quota, tokens
 from rushes.ingest.context import Context
 from rushes.ingest.metadata import check_metadata
+from rushes.ingest.tokens import check_reach
 from rushes.model import Asset, AssetState, ChecksumAlgorithm, Principal, Title, Upload, UploadState, new_id
 from rushes.plan import PartPlan, plan_parts
 from rushes.storage import original_key
 from rushes.wire import BeginUpload, NewTitle
 
+SPARE_BYTES = 256_000_000  # left free on the store's disk, for the database and what is made of the file
 MAX_TITLE = 500  # characters, as `NewTitle` takes them
 
 
@@ -28,8 +31,7 @@ async def begin(
     The same idempotency key from the same creator gets the same upload, however often the reply was lost. `origin` says
     through which door and by which client the upload came. Raises `Invalid`, `OverQuota`, `NotFound`, `Conflict`.
     """
-    if who.upload is not None:
-        raise Forbidden("token_scope", "This token is for one upload; it cannot begin another.")
+    check_reach(who)
     if not wanted.content_type.isascii():
         raise Invalid("content_type_invalid", "A content type is plain ASCII, such as video/mp4.")
     plan = plan_parts(wanted.size, wanted.part_size)
@@ -69,6 +71,7 @@ async def _begin(
     origin: str,
     now: datetime,
 ) -> Upload:
+    await _check_room(ctx, conn, plan.size)
     await quota.reserve(conn, who, plan.size)
     title_id = await _title(conn, who, wanted, now)
     asset_id, upload_id = new_id(), new_id()
@@ -138,6 +141,22 @@ def _pending_asset(upload: Upload, now: datetime) -> Asset:
         updated_at=now,
         published_at=None,
     )
+
+
+async def _check_room(ctx: Context, conn: Conn, size: int) -> None:
+    """Raise `OverQuota` when the store is on this machine and its disk cannot hold what is announced already and this."""
+    if ctx.settings.storage_dir is None:
+        return
+    try:
+        free = shutil.disk_usage(ctx.settings.storage_dir).free - SPARE_BYTES - await uploads.outstanding(conn)
+    except OSError:
+        return  # not made yet, or not ours to see: storage itself will say
+    if size > free:
+        raise OverQuota(
+            "storage_full",
+            f"The object store's disk has room for {max(free, 0)} more bytes; the file has {size}. Make room and try again.",
+            free=max(free, 0),
+        )
 
 
 async def _title(conn: Conn, who: Principal, wanted: BeginUpload, now: datetime) -> UUID:

@@ -20,6 +20,7 @@ class Work:
     args: tuple[str | int, ...]
     tenant: str
     priority: int = 0  # higher is earlier
+    delay: float = 0  # seconds before it may start
 
 
 class Engine(Protocol):

@@ -9,6 +9,7 @@ from rushes import events
 from rushes.db import Conn, assets, jobs, uploads
 from rushes.errors import Conflict, NotFound
 from rushes.ingest.context import Context, Work
+from rushes.ingest.tokens import check_reach
 from rushes.model import Asset, AssetState, Job, JobState, Principal, UploadState, new_id
 
 
@@ -47,6 +48,7 @@ async def reprocess(ctx: Context, who: Principal, asset_id: UUID) -> Job:
         asset = await assets.get(conn, who, asset_id, lock=True)
         if asset is None:
             raise NotFound("asset_not_found", "There is no such asset.")
+        check_reach(who)
         upload = await uploads.load(conn, asset.upload_id)
         if upload is None or upload.state is not UploadState.INGESTED:
             raise Conflict("asset_not_ingested", "The original is not whole; there is nothing to process.")
@@ -56,6 +58,7 @@ async def reprocess(ctx: Context, who: Principal, asset_id: UUID) -> Job:
 async def retry_job(ctx: Context, who: Principal, job_id: UUID) -> Job:
     """Run a failed or cancelled job's asset again. Raises `NotFound`, `Conflict`."""
     job = await find_job(ctx, who, job_id)
+    check_reach(who)
     if job.state not in {JobState.FAILED, JobState.CANCELLED}:
         raise Conflict(f"job_{job.state}", f"This job is {job.state}; only failed and cancelled jobs can be retried.")
     return await reprocess(ctx, who, job.asset_id)
@@ -64,6 +67,7 @@ async def retry_job(ctx: Context, who: Principal, job_id: UUID) -> Job:
 async def cancel_job(ctx: Context, who: Principal, job_id: UUID) -> Job:
     """Stop a run with everything that belongs to it; the asset shows `failed` unless something is published."""
     job = await find_job(ctx, who, job_id)
+    check_reach(who)
     async with ctx.db.transaction() as conn:
         asset = await assets.load(conn, job.asset_id, lock=True)
         assert asset is not None, "jobs refer to their asset"

@@ -16,7 +16,7 @@ from uuid import UUID
 import jwt
 
 from rushes.config import Issuer, Settings
-from rushes.errors import Misconfigured, Unauthenticated, Unavailable
+from rushes.errors import Forbidden, Misconfigured, Unauthenticated, Unavailable
 from rushes.model import Principal, Role
 from rushes.plan import QUOTA_PLANS
 
@@ -48,6 +48,12 @@ def mint(secret: str, issuer: str, audience: str, who: Principal, lifetime: time
 
 def mint_for(settings: Settings, who: Principal, lifetime: timedelta, now: datetime) -> str:
     return mint(own_secret(settings), settings.token_issuer, settings.token_audience, who, lifetime, now)
+
+
+def check_reach(who: Principal) -> None:
+    """Raise `Forbidden` for a token that is for one upload alone: it sends and reads, and changes nothing afterwards."""
+    if who.upload is not None:
+        raise Forbidden("token_scope", "This token is for one upload alone; use your own for that.")
 
 
 def own_secret(settings: Settings) -> str:

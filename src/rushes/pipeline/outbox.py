@@ -6,6 +6,8 @@ rollback leaves no workflow, a repeated id starts nothing twice, and an API proc
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import psycopg
 from psycopg.types.json import Json
 
@@ -24,7 +26,8 @@ class SqlEngine:
         queue = QUEUE_OF[work.workflow]
         await conn.execute(
             """SELECT dbos.enqueue_workflow(workflow_name => %s, queue_name => %s, positional_args => %s::json[],
-            workflow_id => %s, app_version => %s, priority => %s, queue_partition_key => %s)""",
+            workflow_id => %s, app_version => %s, priority => %s, queue_partition_key => %s,
+            delay_until_epoch_ms => (extract(epoch FROM now() + %s) * 1000)::bigint)""",
             [
                 work.workflow,
                 queue.name,
@@ -33,6 +36,7 @@ class SqlEngine:
                 ENGINE_VERSION,
                 engine_priority(work.priority),
                 work.tenant if queue.by_tenant else None,
+                timedelta(seconds=work.delay) if work.delay else None,
             ],
         )
 
