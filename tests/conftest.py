@@ -26,6 +26,7 @@ from rushes.model import Principal, Role
 
 ROUNDS = int(os.environ.get("RUSHES_TEST_ROUNDS", "1"))  # `make long` asks for more
 SEED = int(os.environ.get("RUSHES_TEST_SEED") or random.SystemRandom().randrange(2**31))
+EXPECTED_SKIPS = ("needs root", "only root can", "root may become anyone", "this root may not mount", "that nobody")
 MAKE_CLIP = Path(__file__).parents[1] / "scripts" / "make_clip.py"
 SECRET = "a secret for tests alone, long enough for HS256"
 OPERATOR = Principal("acme", "olga", Role.OPERATOR, "studio")
@@ -40,6 +41,22 @@ def pytest_configure() -> None:
 
 def pytest_report_header() -> str:
     return f"rounds: {ROUNDS}, seed: {SEED} (RUSHES_TEST_ROUNDS, RUSHES_TEST_SEED)"
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A skip that does not follow from who runs the tests fails the run: what was not shown must not look shown."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    assert reporter is not None
+    surprises = [report for report in reporter.stats.get("skipped", []) if not _is_expected(report)]
+    for report in surprises:
+        reporter.write_line(f"UNEXPECTED SKIP {report.nodeid}: {report.longrepr}", red=True)
+    if surprises and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _is_expected(report: pytest.TestReport) -> bool:
+    reason = str(report.longrepr[2]) if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return any(expected in reason for expected in EXPECTED_SKIPS)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
