@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import random
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from uuid import UUID
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from copy import copy
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
+import psycopg
+from PIL import Image
+from psycopg import sql
+from pydantic import SecretStr
 
-from rushes import checksum
+from rushes import checksum, main
 from rushes.config import Settings
 from rushes.db import assets
 from rushes.embedded.stack import environment
 from rushes.ingest import begin, complete, finalize, grant
 from rushes.ingest.context import Context
 from rushes.model import Asset, AssetState, Principal, Upload
+from rushes.pipeline import process
+from rushes.pipeline.runs import Ownership, claim
+from rushes.storage import S3
 from rushes.wire import BeginUpload, CompleteUpload, DonePart, GrantRequest, WantedPart
 
 
@@ -72,3 +84,74 @@ async def settled(ctx: Context, asset_id: UUID, seconds: float = 120) -> Asset:
             if asset.state in {AssetState.PUBLISHED, AssetState.FAILED}:
                 return asset
             await asyncio.sleep(0.1)
+
+
+async def until(condition: Callable[[], Awaitable[object]], seconds: float, what: str) -> None:
+    """Wait until `condition` holds: other processes bring it about."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not await condition():
+        assert asyncio.get_running_loop().time() < deadline, f"after {seconds:g} s: {what}"
+        await asyncio.sleep(0.05)
+
+
+def picture(seed: int) -> bytes:
+    """A small PNG: the least that is processed in every kind of step but the video's."""
+    image = Image.frombytes("RGB", (64, 48), random.Random(seed).randbytes(64 * 48 * 3))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+@contextmanager
+def database_apart(settings: Settings) -> Iterator[Settings]:
+    """Settings with a migrated database of their own on the same server, where no other test leaves or takes work."""
+    assert settings.database_url is not None
+    server = settings.database_url.get_secret_value()
+    name = sql.Identifier(f"apart_{uuid4().hex[:8]}")
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(name))
+    url = f"{server.rpartition('/')[0]}/{name.as_string().strip(chr(34))}"
+    found = settings.model_copy(update={"database_url": SecretStr(url), "create_buckets": False})
+    main.migrate(found)
+    try:
+        yield found
+    finally:
+        with psycopg.connect(server, autocommit=True) as conn:
+            conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+async def rows(ctx: Context, query: str, *args: object) -> list[tuple[Any, ...]]:
+    async with ctx.db.transaction() as conn:
+        cursor = await conn.execute(query.encode(), args)
+        return await cursor.fetchall()
+
+
+async def claimed(ctx: Context, asset_id: UUID, *stages: str) -> list[Ownership]:
+    """The asset's current run and these stages of it, all owned by the test."""
+    ((job_id,),) = await rows(ctx, "SELECT job_id FROM assets WHERE id = %s", asset_id)
+    run = await claim(ctx, job_id)
+    assert run is not None
+    owned = [run]
+    for stage in stages:
+        found = await claim(ctx, await process._add_row(run, stage))
+        assert found is not None
+        owned.append(found)
+    return owned
+
+
+class Answering:
+    """The real S3 client, but for the calls that a test answers itself. `real` is the client behind it."""
+
+    def __init__(self, real: S3, **instead: Callable[..., object]) -> None:
+        self.real = real
+        self._instead = instead
+
+    def __getattr__(self, name: str) -> Any:
+        return self._instead.get(name) or getattr(self.real, name)
+
+
+def with_storage(ctx: Context, **instead: Callable[..., object]) -> Context:
+    """The context, its storage client's calls of these names answered by the test."""
+    storage = copy(ctx.storage)
+    storage.s3 = Answering(ctx.storage.s3, **instead)  # type: ignore[assignment] # the same but for what is replaced
+    return replace(ctx, storage=storage)

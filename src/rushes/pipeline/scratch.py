@@ -65,10 +65,10 @@ def _alone(root: Path) -> Iterator[None]:
 
 
 def _locked(directory: Path) -> int | None:
-    """An open descriptor that holds the directory's lock, or None when it is held, or is no directory."""
+    """An open descriptor that holds the directory's lock, or None when it is held, or is no directory (any more)."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
-    except NotADirectoryError:
+    except (NotADirectoryError, FileNotFoundError):  # its worker stops, and clears it, without waiting for anybody
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
