@@ -227,9 +227,9 @@ def _is_ready(address: str) -> bool:
 
 
 def _read_line(text: str) -> Line:
-    """PostgreSQL begins a line with its level; what it says to clients that come too early is of no interest."""
+    """PostgreSQL begins a line with its level; what it says to clients in the way of a restart is of no interest."""
     match = re.match(r"(LOG|DEBUG|WARNING|ERROR|FATAL|PANIC)\d?:  (.*)", text)
     if not match:
-        return Line("info", text)
-    early = "is starting up" in text or "is not yet accepting connections" in text
-    return Line("debug" if early else _LEVELS.get(match[1], "info"), match[2])
+        return Line("debug" if re.match("DETAIL|HINT", text) else "info", text)
+    passing = ("is starting up", "is not yet accepting connections", "terminating connection because of crash")
+    return Line("debug" if any(words in text for words in passing) else _LEVELS.get(match[1], "info"), match[2])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from pydantic import BaseModel, SecretStr
 from rushes.config import Settings
 from rushes.embedded import address, ports, postgres, seaweed, secrets
 from rushes.embedded.address import Running
-from rushes.embedded.children import Child, end_group, has_ended, spawn
+from rushes.embedded.children import Child, Line, end_group, has_ended, plain_line, spawn
 from rushes.embedded.files import explained, private_directory
 from rushes.embedded.log import Log
 from rushes.embedded.probe import answers
@@ -143,7 +144,7 @@ def _plan(
     env = os.environ | environment(settings) | {"PYTHONUNBUFFERED": "1"}
     host = _near_address(settings.api_host)
     # In the data directory, because `python -m` would import a stray json.py from where the person happens to be.
-    role = partial(Child, cwd=data_dir, env=env)
+    role = partial(Child, cwd=data_dir, env=env, read_line=_read_role)
     migrate = role(name="migrate", argv=roles.migrate, once=True, ready_seconds=300)
     instance = token_hex(8)
     ready = partial(answers, host, settings.api_port, "/readyz", instance)
@@ -203,6 +204,12 @@ def _as_text(value: object) -> str:
     if isinstance(value, tuple):
         return json.dumps([item.model_dump(mode="json") if isinstance(item, BaseModel) else item for item in value])
     return str(value)
+
+
+def _read_role(text: str) -> Line:
+    """Our roles' own lines: their time is dropped, since the stack's log has it, and their level is kept."""
+    match = re.match(r"\d{4}-\d\d-\d\d [\d:,]+ (DEBUG|INFO|WARNING|ERROR) (.*)", text, re.DOTALL)
+    return Line(match[1].lower(), match[2]) if match else plain_line(text)
 
 
 def _near_address(host: str) -> str:

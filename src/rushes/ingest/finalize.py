@@ -80,7 +80,10 @@ def _is_there(part: Part, listed: dict[int, StoredPart]) -> bool:
 
 async def _listed(ctx: Context, upload: Upload) -> dict[int, StoredPart]:
     assert upload.storage_upload_id is not None, "an upload that finalizes was opened in storage"
-    stored = await ctx.storage.s3.list_parts(upload.bucket, upload.key, upload.storage_upload_id)
+    try:
+        stored = await ctx.storage.s3.list_parts(upload.bucket, upload.key, upload.storage_upload_id)
+    except Conflict as error:  # somebody else's request is in the way: it passes
+        raise Unavailable("storage_undecided", f"Storage does not list the parts yet: {error.message}") from error
     return {part.number: part for part in stored}
 
 

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
-QUIET = ("botocore", "aiobotocore", "alembic", "asyncio", "httpx", "httpcore", "dbos")
+QUIET = ("botocore", "aiobotocore", "alembic", "asyncio", "httpx", "httpcore", "dbos", "psycopg")
+CALM = 10.0  # seconds
 
 
 class Line(logging.Formatter):
@@ -19,6 +20,23 @@ class Line(logging.Formatter):
         text = super().format(record)
         lines = text.split("\n") if record.exc_info else [text]
         return "\n".join(escaped(line) for line in lines)
+
+
+class Calm(logging.Filter):
+    """Of a library's repeated complaint (a server that is away) one line every CALM seconds is enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, int, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] not in QUIET:
+            return True
+        kind = (record.name, record.levelno, str(record.msg)[:40])
+        due = record.created - self._last.get(kind, 0) >= CALM
+        if due:
+            self._last[kind] = record.created
+        return due
 
 
 class JsonLine(logging.Formatter):
@@ -51,7 +69,8 @@ def configure_logs(level: str, form: Literal["text", "json"]) -> None:
                 "text": {"()": Line, "fmt": "%(asctime)s %(levelname)s %(name)s %(message)s"},
                 "json": {"()": JsonLine},
             },
-            "handlers": {"out": {"class": "logging.StreamHandler", "formatter": form}},
+            "filters": {"calm": {"()": Calm}},
+            "handlers": {"out": {"class": "logging.StreamHandler", "formatter": form, "filters": ["calm"]}},
             "root": {"level": level.upper(), "handlers": ["out"]},
             "loggers": {name: {"level": "WARNING"} for name in QUIET},
         }
