@@ -74,6 +74,30 @@ async def worker(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process
         assert await asyncio.wait_for(process.wait(), 30) == 0
 
 
+@asynccontextmanager
+async def started(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A worker that is ready, and whose end is the test's affair."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "rushes",
+        "worker",
+        env=os.environ | environment(settings),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    try:
+        while b"is ready" not in (line := await process.stderr.readline()):
+            assert line, "the worker ended before it was ready"
+        reading = asyncio.create_task(process.stderr.read())
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reading
+
+
 async def settled(ctx: Context, asset_id: UUID, seconds: float = 120) -> Asset:
     """The asset once it is published or failed."""
     async with asyncio.timeout(seconds):

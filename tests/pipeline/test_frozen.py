@@ -25,7 +25,7 @@ from rushes.ingest.process import cancel_job
 from rushes.model import AssetState
 from rushes.pipeline.runs import claim
 from tests.conftest import OPERATOR
-from tests.pipeline.equipment import database_apart, ingest_without_worker, picture, rows, until
+from tests.pipeline.equipment import database_apart, ingest_without_worker, picture, rows, started, until
 
 FREEZE = """
 import asyncio, os, signal, sys
@@ -140,30 +140,6 @@ async def test_workers_stop_in_time_while_the_database_stands_still(
 async def encoding(ctx: Context, asset_id: UUID) -> bool:
     found = await rows(ctx, "SELECT 1 FROM jobs WHERE asset_id = %s AND type = 'proxies' AND state = 'running'", asset_id)
     return bool(found)
-
-
-@asynccontextmanager
-async def started(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A worker that is ready, and whose end is the test's affair."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "rushes",
-        "worker",
-        env=os.environ | environment(settings),
-        stderr=asyncio.subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    try:
-        while b"is ready" not in (line := await process.stderr.readline()):
-            assert line, "the worker ended before it was ready"
-        reading = asyncio.create_task(process.stderr.read())
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        await reading
 
 
 @asynccontextmanager

@@ -126,9 +126,17 @@ async def _end(own: Ownership, state: JobState, message: str, problem: Json | No
                 await jobs.log(conn, own.job.id, _log_text(problem), own.ctx.now())
             await jobs.finish(conn, own.job, state, own.ctx.now(), message, problem)
     except Replaced:
-        await _clear(own)
-        return "over"
+        if not await _has_ended(own, state):
+            await _clear(own)
+            return "over"
     return str(state)
+
+
+async def _has_ended(own: Ownership, state: JobState) -> bool:
+    """Whether this run has ended its job so already, in a commit whose answer was lost: what it stored is referred to."""
+    async with own.ctx.db.transaction() as conn:
+        job = await jobs.load(conn, own.job.id)
+    return job is not None and (job.epoch, job.state) == (own.epoch, state)
 
 
 async def _clear(own: Ownership) -> None:
