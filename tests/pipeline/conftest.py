@@ -1,8 +1,9 @@
-"""Databases of the folder's own: one that a worker serves, one where only the tests move anything."""
+"""What the folder shares: a database where only the tests move anything, and a clip."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +25,8 @@ async def alone(apart: Settings) -> AsyncIterator[Context]:
     """What the verbs need, where no worker takes part."""
     async with main.open_context(apart) as found:
         yield found
+
+
+@pytest.fixture(scope="package")
+def clip(tiny_clip: Path) -> bytes:
+    return tiny_clip.read_bytes()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from rushes.config import Settings
 from rushes.db import renditions
 from rushes.ingest.context import Context
@@ -13,11 +11,6 @@ from rushes.model import AssetState, Principal, Role
 from tests.pipeline.equipment import ingest_without_worker, settled, worker
 
 WHO = Principal("corrupt", "cora", Role.OPERATOR, "studio")
-
-
-@pytest.fixture(scope="module")
-def clip(tiny_clip: Path) -> bytes:
-    return tiny_clip.read_bytes()
 
 
 async def test_the_same_file_untouched_is_published(context: Context, settings: Settings, clip: bytes) -> None:

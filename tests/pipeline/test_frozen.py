@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -112,17 +112,17 @@ async def test_a_process_that_nobody_replaced_goes_on_when_it_wakes(apart: Setti
 
 
 async def test_workers_stop_in_time_while_the_database_stands_still(
-    settings: Settings, tmp_path: Path, tiny_clip: Path
+    settings: Settings, tmp_path: Path, clip: bytes
 ) -> None:
     """A busy worker and an idle one, of two databases on one server."""
     with postgres.running(tmp_path / "pg") as url:
         server = settings.model_copy(update={"database_url": SecretStr(url), "takeover_seconds": 15.0})
         with database_apart(server) as busy, database_apart(server) as idle:
             async with main.open_context(busy) as ctx, AsyncExitStack() as stack:
-                upload = await ingest_without_worker(ctx, OPERATOR, tiny_clip.read_bytes(), "a.mp4")
+                upload = await ingest_without_worker(ctx, OPERATOR, clip, "a.mp4")
                 workers = [await stack.enter_async_context(started(one)) for one in (busy, idle)]
                 await until(lambda: encoding(ctx, upload.asset_id), 30, "no transcode under way")
-                family = await stack.enter_async_context(standing_still(tmp_path))
+                family = stack.enter_context(standing_still(tmp_path))
                 assert len(family) > 5, "the server and its processes"
                 begun = time.monotonic()
                 for process in workers:
@@ -138,12 +138,14 @@ async def test_workers_stop_in_time_while_the_database_stands_still(
 
 
 async def encoding(ctx: Context, asset_id: UUID) -> bool:
-    found = await rows(ctx, "SELECT 1 FROM jobs WHERE asset_id = %s AND type = 'proxies' AND state = 'running'", asset_id)
+    found = await rows(
+        ctx, "SELECT 1 FROM jobs WHERE asset_id = %s AND type = 'proxies' AND state = 'running'", asset_id
+    )
     return bool(found)
 
 
-@asynccontextmanager
-async def standing_still(directory: Path) -> AsyncIterator[list[psutil.Process]]:
+@contextmanager
+def standing_still(directory: Path) -> Iterator[list[psutil.Process]]:
     """Every process of the PostgreSQL below the directory, stopped while the block lasts."""
     (pid_file,) = directory.rglob("postmaster.pid")
     main_process = psutil.Process(int(pid_file.read_text().split()[0]))

@@ -48,9 +48,9 @@ async def stage_is_cancelled(ctx: Context, owner: Ownership, stage: Ownership) -
     return await process.cancel_job(ctx, WHO, stage.job.id)
 
 
-async def asset_is_deleted(ctx: Context, owner: Ownership, stage: Ownership) -> object:
+async def asset_is_deleted(ctx: Context, owner: Ownership, stage: Ownership) -> None:
     await assets.delete(ctx, WHO, owner.job.asset_id)
-    return await assets.remove(ctx, owner.job.asset_id)
+    await assets.remove(ctx, owner.job.asset_id)
 
 
 RACES: dict[str, tuple[Ending, ...]] = {

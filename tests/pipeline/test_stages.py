@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -152,11 +151,11 @@ async def test_a_stage_gives_up_when_its_deaths_reach_the_attempts(alone: Contex
     assert await rows(alone, ended, job_id) == [("failed", "worker_lost", alone.settings.job_attempts)]
 
 
-async def test_a_file_that_kills_its_workers_ends_as_failed(settings: Settings, tiny_clip: Path) -> None:
+async def test_a_file_that_kills_its_workers_ends_as_failed(settings: Settings, clip: bytes) -> None:
     hurried = settings.model_copy(update={"takeover_seconds": 2.0, "job_attempts": 1})
     with database_apart(hurried) as found:
         async with main.open_context(found) as ctx:
-            upload = await ingest_without_worker(ctx, WHO, tiny_clip.read_bytes(), "a.mp4")
+            upload = await ingest_without_worker(ctx, WHO, clip, "a.mp4")
             running = "SELECT 1 FROM jobs WHERE asset_id = %s AND type = 'proxies' AND state = 'running'"
             async with started(found) as victim:
                 await until(lambda: rows(ctx, running, upload.asset_id), 30, "no transcode under way")

@@ -72,7 +72,9 @@ async def test_listing_parts_is_answered_with_an_error_once(alone: Context, who:
     call = Once(alone.storage.s3.list_parts, ANSWERS[answer]())
     verdict = await run_finalize(with_storage(alone, list_parts=call), Directly(), str(upload.id), 1)
     assert call.calls == 2
-    if answer == "NoSuchUpload":  # it was believed, and the parts not found: completing again is enough, sending is not needed
+    if (
+        answer == "NoSuchUpload"
+    ):  # it was believed, and the parts not found: completing again is enough, sending is not needed
         assert verdict == "missing"
         assert not await complete.start(alone, who, upload.id, CompleteUpload())
         verdict = await run_finalize(alone, Directly(), str(upload.id), 2)
@@ -101,7 +103,7 @@ async def test_reconciling_twice_at_once_counts_once(alone: Context, who: Princi
 
     ctx = with_storage(alone, list_parts=listed)
     runs = (finalize.reconcile(ctx, upload.id, 1), finalize.reconcile(ctx, upload.id, 1))
-    assert await asyncio.gather(*runs) == ["ready", "ready"]
+    assert set(await asyncio.gather(*runs)) == {"ready"}
     await adds_up_after(alone, upload)
 
 
