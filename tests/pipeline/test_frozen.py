@@ -13,7 +13,6 @@ from pathlib import Path
 from uuid import UUID
 
 import psutil
-import pytest
 from pydantic import SecretStr
 
 from rushes import main
@@ -91,10 +90,6 @@ async def test_a_process_frozen_in_a_transaction_does_not_block_its_successor(ap
         assert await rows(alone, "SELECT message, state, epoch FROM jobs WHERE id = %s", job_id) == before
 
 
-@pytest.mark.xfail(
-    reason="rushes.db.database.NOT_NOW lacks errors.IdleInTransactionSessionTimeout, an InternalError to psycopg",
-    strict=True,
-)
 async def test_a_process_that_nobody_replaced_goes_on_when_it_wakes(apart: Settings, alone: Context) -> None:
     """The transaction is lost, and is one that may be tried again; the job is not."""
     upload = await ingest_without_worker(alone, OPERATOR, picture(4), "a.png")

@@ -14,8 +14,15 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from rushes.errors import Unavailable
 
-# Besides broken connections: deadlocks, a server that is starting, stopping, or for the moment a read-only standby.
-NOT_NOW = (psycopg.OperationalError, PoolTimeout, errors.ReadOnlySqlTransaction, errors.InFailedSqlTransaction)
+# Besides broken connections: deadlocks, a server that is starting, stopping or for the moment a read-only standby, and a
+# transaction that the server ended because this process had been frozen in it.
+NOT_NOW = (
+    psycopg.OperationalError,
+    PoolTimeout,
+    errors.IdleInTransactionSessionTimeout,
+    errors.InFailedSqlTransaction,
+    errors.ReadOnlySqlTransaction,
+)
 
 Conn = AsyncConnection[TupleRow]
 T = TypeVar("T")
