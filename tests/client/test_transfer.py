@@ -286,8 +286,9 @@ def test_a_stop_while_the_server_is_silent_is_quick(site: Site, make_file: MakeF
 
 
 SCRIPT = """
-import re, sys
+import re, signal, sys
 from rushes.client import Client
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever shell started the tests
 with Client(sys.argv[1], sys.argv[2]) as client:
     client.upload(sys.argv[3], on_begin=lambda begun: print("begun", flush=True))
 print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)

@@ -41,8 +41,9 @@ def main(arguments: list[str]) -> int:
     if os.getppid() != int(parent):
         return 125
     # Python ignores both, and an ignored signal stays ignored through execve.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    # Python ignores the first two; a shell's background job the others. SIGHUP stays as nohup left it.
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execv(command[0], command)  # noqa: S606 - becoming that program is the whole purpose
     except OSError as error:
