@@ -40,5 +40,10 @@ async def of_job(conn: Conn, job_id: UUID) -> list[Rendition]:
     return await fetch_all(conn, RENDITION, query, {"id": job_id})
 
 
+async def delete_under(conn: Conn, bucket: str, prefix: str) -> None:
+    """Forget the renditions whose objects lie under this key prefix."""
+    await conn.execute("DELETE FROM renditions WHERE bucket = %s AND starts_with(key, %s)", [bucket, prefix])
+
+
 async def delete_of_asset(conn: Conn, asset_id: UUID) -> None:
     await conn.execute("DELETE FROM renditions WHERE asset_id = %s", [asset_id])

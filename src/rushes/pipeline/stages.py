@@ -140,10 +140,12 @@ async def _has_ended(own: Ownership, state: JobState) -> bool:
 
 
 async def _clear(own: Ownership) -> None:
-    """Remove what this run has stored: nothing refers to it, and nothing ever will."""
+    """Remove what this run has stored, rows first: another run makes it anew, or nobody wants it any more."""
     job, storage = own.job, own.ctx.storage
     prefix = rendition_prefix(storage.renditions, job.tenant, job.creator, job.asset_id, epoch=own.epoch)
     try:
+        async with own.ctx.db.transaction() as conn:
+            await renditions.delete_under(conn, storage.renditions.bucket, prefix)
         keys = [item.key async for item in storage.s3.list_objects(storage.renditions.bucket, prefix)]
         await storage.s3.delete_objects(storage.renditions.bucket, keys)
     except Problem as problem:
