@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from rushes.api import create_app
 from rushes.config import Settings
 from rushes.db import migrate as migrate_tables
 from rushes.db import open_database
-from rushes.errors import Misconfigured
+from rushes.errors import Misconfigured, Unavailable
 from rushes.ingest import tokens
 from rushes.ingest.context import Context
 from rushes.pipeline.lease import SESSION
@@ -85,6 +86,7 @@ def run_api(settings: Settings) -> None:
     configure_logs(settings.log_level, settings.log_format)
     tokens.own_secret(settings)
     database_url(settings)
+    _check_port(settings.api_host, settings.api_port)
     os.environ[API_PID] = str(os.getpid())
     Granian(
         "rushes.main:app_from_environment",
@@ -99,6 +101,19 @@ def run_api(settings: Settings) -> None:
         log_level=LogLevels(settings.log_level),
         log_access=False,
     ).serve()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Raise `Unavailable` when another program listens there: granian would share the port with it and say nothing."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Unavailable(
+                "port_taken", f"The API cannot listen on {host} port {port}: {error.strerror}."
+            ) from error
 
 
 def app_from_environment() -> FastAPI:

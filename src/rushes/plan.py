@@ -54,6 +54,8 @@ def plan_parts(size: int, wanted: int | None = None) -> PartPlan:
         raise Invalid("size_invalid", f"The file has {size} bytes; object storage takes at most {MAX_OBJECT}.")
     if wanted is None:
         wanted = size if size <= SMALL_FILE else _whole_mib(size, 8, SMALLEST_WANTED, LARGEST_WANTED)
+    elif size <= wanted <= MAX_PART:
+        wanted = size  # one part, which may be as small as it likes
     elif not MIN_PART <= wanted <= MAX_PART:
         raise Invalid("part_size_invalid", f"A part may have {MIN_PART} to {MAX_PART} bytes, not {wanted}.")
     part_size = max(wanted, _whole_mib(size, MAX_PARTS, 0, MAX_PART)) if size > wanted * MAX_PARTS else wanted

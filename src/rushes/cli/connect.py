@@ -43,6 +43,7 @@ def connected(
 def _server(server: str | None, token: str | None, stack: ExitStack, say: Say | None) -> tuple[str, str, bool]:
     settings = read_settings()
     if server:
+        server = server.rstrip("/").removesuffix("/v1")
         return server, token or _own_token(server, settings), False
     running, started = find_stack(settings), False
     if running is None:

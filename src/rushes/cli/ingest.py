@@ -206,7 +206,7 @@ class _Run:
 
         def on_status(status: StatusView) -> None:
             jobs = client.jobs.page(asset_id=asset_id).items if status.status == "processing" else []
-            view.processing(status, [job for job in jobs if job.parent_id is not None])
+            view.processing(status, jobs)
 
         outcome.asset = client.wait(asset_id, on_status=on_status)
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr, ValidationError
+from pydantic_settings import SettingsError
 
 from rushes.config import Settings
 from rushes.errors import Misconfigured
@@ -27,6 +28,8 @@ def read_settings(**given: Any) -> Settings:
     """Settings from the environment, with what the command line gave on top. Raises `Misconfigured`."""
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
+    except SettingsError as error:
+        raise Misconfigured("setting_invalid", f"A RUSHES_ setting cannot be used: {error}; lists are JSON.") from error
     except ValidationError as error:
         first = error.errors()[0]
         name = "RUSHES_" + "_".join(str(step) for step in first["loc"]).upper()

@@ -17,6 +17,7 @@ from rushes.client import Progress
 from rushes.wire import JobView, StatusView
 
 LINE_EVERY = 5.0  # seconds between two lines about the same thing
+STAGES = {"identify": "reading", "digest": "checking"}  # the others say themselves what they make
 
 
 class View(Protocol):
@@ -24,7 +25,7 @@ class View(Protocol):
 
     def uploading(self, progress: Progress) -> None: ...
 
-    def processing(self, status: StatusView, stages: Sequence[JobView]) -> None: ...
+    def processing(self, status: StatusView, jobs: Sequence[JobView]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -49,8 +50,8 @@ class LineView:
         kind = progress.trouble or ("finalizing" if progress.finalizing else "uploading")
         self._now_and_then(kind, upload_words(progress))
 
-    def processing(self, status: StatusView, stages: Sequence[JobView]) -> None:
-        self._now_and_then(f"{status.status} {running(stages)}", process_words(status, stages))
+    def processing(self, status: StatusView, jobs: Sequence[JobView]) -> None:
+        self._now_and_then(f"{status.status} {[job.type for job in running(jobs)]}", process_words(status, jobs))
 
     def close(self) -> None:
         """Lines need no end."""
@@ -86,9 +87,8 @@ class BarView:
         done = (progress.held + progress.moving) / progress.size
         self._bars.update(self._task, completed=min(1.0, done), words=upload_words(progress))
 
-    def processing(self, status: StatusView, stages: Sequence[JobView]) -> None:
-        done = status.current_job.progress if status.current_job else 0.0
-        self._bars.update(self._task, completed=done, words=process_words(status, stages))
+    def processing(self, status: StatusView, jobs: Sequence[JobView]) -> None:
+        self._bars.update(self._task, completed=progress_of(jobs) or 0.0, words=process_words(status, jobs))
 
     def close(self) -> None:
         self._bars.stop()
@@ -108,14 +108,21 @@ def upload_words(progress: Progress) -> str:
     return ", ".join(words_)
 
 
-def process_words(status: StatusView, stages: Sequence[JobView]) -> str:
+def process_words(status: StatusView, jobs: Sequence[JobView]) -> str:
     """processing 43 %: proxies 51 %, waveform 80 %"""
     if status.status == "ingested":
         return "verified and stored; waiting for a worker"
-    percent = f" {status.current_job.progress:.0%}" if status.current_job else ""
-    stage = running(stages) and ", ".join(f"{job.type} {job.progress:.0%}" for job in stages if job.status == "running")
+    whole = progress_of(jobs)
+    percent = "" if whole is None else f" {whole:.0%}"
+    stage = ", ".join(f"{STAGES.get(job.type, job.type)} {job.progress:.0%}" for job in running(jobs))
     return f"{status.status}{percent}{f': {stage}' if stage else ''}"
 
 
-def running(stages: Sequence[JobView]) -> str:
-    return ", ".join(job.type for job in stages if job.status == "running")
+def progress_of(jobs: Sequence[JobView]) -> float | None:
+    """How far the newest run is, all its stages taken together; it never goes backwards."""
+    return next((job.progress for job in jobs if job.parent_id is None), None)
+
+
+def running(jobs: Sequence[JobView]) -> list[JobView]:
+    """The stages that are being worked on."""
+    return [job for job in jobs if job.status == "running" and job.parent_id is not None]

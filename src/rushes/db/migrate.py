@@ -13,14 +13,14 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
 from rushes.db.database import Conn
-from rushes.errors import Misconfigured
+from rushes.errors import Misconfigured, Unavailable
 
 _LOCK = 0x727573686573  # "rushes"
 
 
 def migrate(url: str) -> None:
     """Bring the schema of the database at `url` up to the newest revision."""
-    with psycopg.connect(url, autocommit=True) as lock:
+    with _lockable(url) as lock:
         lock.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
         engine = _engine(url)
         with engine.begin() as connection:
@@ -28,6 +28,19 @@ def migrate(url: str) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
         engine.dispose()
+
+
+def _lockable(url: str) -> psycopg.Connection[tuple[object, ...]]:
+    try:
+        return psycopg.connect(url, autocommit=True, connect_timeout=10)
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise Unavailable("database_unavailable", f"The database cannot be reached: {reason}") from error
+    except psycopg.ProgrammingError as error:  # its text holds the address, password and all
+        raise Misconfigured(
+            "database_url_invalid",
+            "RUSHES_DATABASE_URL is not an address like postgresql://user:password@host:port/name.",
+        ) from error
 
 
 async def schema_is_current(conn: Conn) -> None:

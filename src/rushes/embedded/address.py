@@ -52,6 +52,16 @@ def locked(data_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
+def is_starting(data_dir: Path) -> bool:
+    """Whether the process that last took the lock lives: it runs a stack, or is about to. Takes no lock itself."""
+    try:
+        pid = int((data_dir / LOCK).read_text())
+        os.kill(pid, 0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def publish(running: Running) -> None:
     """Tell other commands of this user where the stack is (mode 0600)."""
     write_private(running.data_dir / ADDRESS, _to_json(running))

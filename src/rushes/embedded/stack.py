@@ -105,7 +105,7 @@ def background(
     written = (log_file or data_dir / "stack.log").absolute()
     with explained(data_dir):
         private_directory(data_dir)
-        output = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        output = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
             env = os.environ | environment(settings)
             process = spawn(command, cwd=data_dir, env=env, death_signal=signal.SIGTERM, stdout=output)
@@ -221,9 +221,9 @@ def _await_ready(process: subprocess.Popen[bytes], data_dir: Path, log_file: Pat
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         running = address.find(data_dir)
-        if running is not None and running.pid == process.pid:
-            return running
-        if has_ended(process):
+        if running is not None:
+            return running  # ours, or that of another command which was faster to start one
+        if has_ended(process) and not address.is_starting(data_dir):
             break
         time.sleep(0.05)
     last = "\n".join(log_file.read_text("utf-8", errors="replace").splitlines()[-12:])

@@ -138,8 +138,10 @@ async def _sum_up(own: Ownership) -> None:
         if child.state in {JobState.FAILED, JobState.CANCELLED}:
             ended = {"code": "stage_failed", "message": f"The stage {child.type!r} ended as {child.state}."}
             raise Failed(child.problem or ended)
-    total = sum(WEIGHTS[child.type] for child in children)
-    if total:
+    # What else there will be is known when the first stages are over; until then, everything.
+    weighed = [child.type for child in children] if len(children) > len(FIRST) else WEIGHTS
+    total = sum(WEIGHTS[stage] for stage in weighed)
+    if children:
         own.report(sum(WEIGHTS[child.type] * child.progress for child in children) / total * 0.99, "processing")
 
 
