@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from uuid import UUID
 
 from rushes import events
@@ -44,9 +45,10 @@ async def run_process(ctx: Context, run: Run, job_id: str) -> str:
     own = await insist(lambda: claim(ctx, UUID(job_id)))
     if own is None:
         return "over"
-    own.before_beat = lambda: _sum_up(own)
+    expected = list(WEIGHTS)  # the stages there will be; until the file is identified, all that there are
+    own.before_beat = lambda: _sum_up(own, expected)
     try:
-        await while_owned(own, _stages(ctx, run, own))
+        await while_owned(own, _stages(ctx, run, own, expected))
         return await insist(lambda: _publish(own))
     except Replaced:
         return "over"
@@ -58,11 +60,12 @@ async def run_process(ctx: Context, run: Run, job_id: str) -> str:
     return await insist(lambda: _fail(own, problem))
 
 
-async def _stages(ctx: Context, run: Run, own: Ownership) -> None:
+async def _stages(ctx: Context, run: Run, own: Ownership, expected: list[str]) -> None:
     started = [await _start(run, own, stage) for stage in FIRST]
     await _succeeded(ctx, started[0])
     asset = await insist(lambda: _asset(ctx, own))
-    for stage in stages_of(asset.media or {}):
+    expected[:] = [*FIRST, *stages_of(asset.media or {})]
+    for stage in expected[len(FIRST) :]:
         started.append(await _start(run, own, stage))  # noqa: PERF401 - one after the other: the engine numbers them
     for child in started[1:]:
         await _succeeded(ctx, child)
@@ -130,7 +133,7 @@ async def _succeeded(ctx: Context, child: UUID) -> None:
         await asyncio.sleep(LOOK)
 
 
-async def _sum_up(own: Ownership) -> None:
+async def _sum_up(own: Ownership, expected: Sequence[str]) -> None:
     """The run's progress is its stages', weighted; a stage that ended badly ends the run."""
     async with own.ctx.db.transaction() as conn:
         children = await jobs.children(conn, own.job.id)
@@ -138,11 +141,8 @@ async def _sum_up(own: Ownership) -> None:
         if child.state in {JobState.FAILED, JobState.CANCELLED}:
             ended = {"code": "stage_failed", "message": f"The stage {child.type!r} ended as {child.state}."}
             raise Failed(child.problem or ended)
-    # What else there will be is known when the first stages are over; until then, everything.
-    weighed = [child.type for child in children] if len(children) > len(FIRST) else WEIGHTS
-    total = sum(WEIGHTS[stage] for stage in weighed)
-    if children:
-        own.report(sum(WEIGHTS[child.type] * child.progress for child in children) / total * 0.99, "processing")
+    done = sum(WEIGHTS[child.type] * child.progress for child in children)
+    own.report(done / sum(WEIGHTS[stage] for stage in expected) * 0.99, "processing")
 
 
 async def _publish(own: Ownership) -> str:
