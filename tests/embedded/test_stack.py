@@ -134,6 +134,7 @@ class TestOneDataDirectory:
                 assert kept(process.ready())
                 assert {port for _, port in listeners(process.family())}.isdisjoint(own)
                 process.process.send_signal(signal.SIGTERM)
+                until(lambda: "rushes    stopping" in process.log, 10, "stopping")
                 process.process.send_signal(signal.SIGINT)  # the impatient second one
                 assert process.process.wait(10) == 0
             assert not sockets_of(home)
