@@ -92,7 +92,7 @@ async def test_the_origin_is_one_printable_line(desk: Desk) -> None:
         ({"content_type": "video/mp4\r\nX-Evil: 1"}, "request_invalid"),
         ({"content_type": "vidéo/mp4"}, "content_type_invalid"),
         ({"content_type": "video/mp4; name=日本"}, "content_type_invalid"),
-        ({"part_size": 5 * MIB - 1}, "part_size_invalid"),
+        ({"size": 100 * MIB, "part_size": 5 * MIB - 1}, "part_size_invalid"),
         ({"part_size": 6 * 1024**3}, "part_size_invalid"),
         ({"priority": 101}, "request_invalid"),
         ({"priority": -101}, "request_invalid"),

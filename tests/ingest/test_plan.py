@@ -142,3 +142,9 @@ def test_the_plans_are_the_ones_we_sell() -> None:
         "studio": (None, None),
     }
     assert QUOTA_PLANS["user"] == QuotaPlan(5 * GB, 5 * GB, 100)
+
+
+def test_a_client_that_sends_the_plan_of_a_small_file_back_gets_it_again() -> None:
+    plan = plan_parts(934_826)
+    assert plan_parts(plan.size, plan.part_size) == plan
+    assert plan_parts(1, 1).part_count == 1
