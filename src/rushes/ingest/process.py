@@ -15,15 +15,26 @@ from rushes.model import Asset, AssetState, Job, JobState, Principal, UploadStat
 
 async def start_processing(ctx: Context, conn: Conn, asset: Asset, now: datetime) -> Job:
     """Start a new run on a locked asset whose original is whole. Raises `Conflict` when the asset's state forbids it."""
-    job = Job(
+    job = queued_job(asset, "process", now)
+    await jobs.insert(conn, job)
+    await assets.move(conn, asset, AssetState.PROCESSING, now, job_id=job.id, problem=None)
+    await ctx.engine.enqueue(conn, Work("process", f"process-{job.id}", (str(job.id),), asset.tenant, asset.priority))
+    await events.append(conn, "processing_queued", asset, now, job_id=str(job.id))
+    return job
+
+
+def queued_job(of: Asset | Job, type_: str, now: datetime) -> Job:
+    """A job of an asset, or a stage of another job, that waits for a worker."""
+    asset_id, parent_id = (of.id, None) if isinstance(of, Asset) else (of.asset_id, of.id)
+    return Job(
         id=new_id(),
-        tenant=asset.tenant,
-        creator=asset.creator,
-        asset_id=asset.id,
-        parent_id=None,
-        type="process",
+        tenant=of.tenant,
+        creator=of.creator,
+        asset_id=asset_id,
+        parent_id=parent_id,
+        type=type_,
         state=JobState.QUEUED,
-        priority=asset.priority,
+        priority=of.priority,
         progress=0.0,
         message="waiting for a worker",
         log=[],
@@ -35,11 +46,6 @@ async def start_processing(ctx: Context, conn: Conn, asset: Asset, now: datetime
         started_at=None,
         finished_at=None,
     )
-    await jobs.insert(conn, job)
-    await assets.move(conn, asset, AssetState.PROCESSING, now, job_id=job.id, problem=None)
-    await ctx.engine.enqueue(conn, Work("process", f"process-{job.id}", (str(job.id),), asset.tenant, asset.priority))
-    await events.append(conn, "processing_queued", asset, now, job_id=str(job.id))
-    return job
 
 
 async def reprocess(ctx: Context, who: Principal, asset_id: UUID) -> Job:

@@ -15,8 +15,8 @@ from uuid import UUID
 from rushes import events
 from rushes.db import Conn, assets, jobs, renditions
 from rushes.ingest.context import Context, Work
-from rushes.ingest.process import stop_run
-from rushes.model import Asset, AssetState, Job, JobState, Json, new_id
+from rushes.ingest.process import queued_job, stop_run
+from rushes.model import Asset, AssetState, JobState, Json
 from rushes.pipeline.engine import Run
 from rushes.pipeline.insist import insist
 from rushes.pipeline.runs import Ownership, Replaced, claim, while_owned
@@ -95,29 +95,8 @@ async def _start(run: Run, own: Ownership, stage: str) -> UUID:
 
 
 async def _add_row(own: Ownership, stage: str) -> UUID:
-    parent = own.job
-    row = Job(
-        id=new_id(),
-        tenant=parent.tenant,
-        creator=parent.creator,
-        asset_id=parent.asset_id,
-        parent_id=parent.id,
-        type=stage,
-        state=JobState.QUEUED,
-        priority=parent.priority,
-        progress=0.0,
-        message="waiting for a worker",
-        log=[],
-        retries=0,
-        deaths=0,
-        epoch=0,
-        problem=None,
-        created_at=own.ctx.now(),
-        started_at=None,
-        finished_at=None,
-    )
     async with own.fenced() as conn:
-        return await jobs.insert(conn, row)
+        return await jobs.insert(conn, queued_job(own.job, stage, own.ctx.now()))
 
 
 async def _succeeded(ctx: Context, child: UUID) -> None:
