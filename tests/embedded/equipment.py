@@ -20,7 +20,8 @@ from rushes.embedded.address import Running
 
 T = TypeVar("T")
 
-API_PORT = ports.api_port("127.0.0.1", 0, fixed=True)  # another run of these tests on this machine has another
+with ports.api_port("127.0.0.1", 0, fixed=True) as API_PORT:  # another run of these tests has another
+    pass
 PROGRAM = Path(__file__).with_name("program.py")
 
 

@@ -82,15 +82,38 @@ class TestPorts:
     def test_the_api_takes_what_is_wanted_or_the_next(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as squatter:
             port = squatter.getsockname()[1]
-            with pytest.raises(Unavailable, match=f"Port {port} of 127.0.0.1 is already in use"):
-                ports.api_port("127.0.0.1", port, fixed=True)
-            assert port < ports.api_port("127.0.0.1", port, fixed=False) < port + 100
-        assert ports.api_port("127.0.0.1", port, fixed=True) == port
-        assert ports.api_port("::1", 0, fixed=True) in ports.RANGE
+            with (
+                pytest.raises(Unavailable, match=f"Port {port} of 127.0.0.1 is already in use"),
+                ports.api_port("127.0.0.1", port, fixed=True),
+            ):
+                pass
+            with ports.api_port("127.0.0.1", port, fixed=False) as other:
+                assert port < other < port + 100
+        with ports.api_port("127.0.0.1", port, fixed=True) as same:
+            assert same == port
+        with ports.api_port("::1", 0, fixed=True) as any_port:
+            assert any_port in ports.RANGE
+
+    def test_two_stacks_that_choose_at_once_choose_different_ports(self) -> None:
+        """Neither listens yet, so that the port itself looks free to both."""
+        with ports.api_port("127.0.0.1", 0, fixed=False) as first:
+            with ports.api_port("127.0.0.1", first, fixed=False) as second:
+                assert first < second < first + 100
+            with (
+                pytest.raises(Unavailable, match=f"Port {first} of 127.0.0.1 is already in use"),
+                ports.api_port("127.0.0.1", first, fixed=True),
+            ):
+                pass
+            assert ports.is_free(first), "the API has to be able to listen there"
+        with ports.api_port("127.0.0.1", first, fixed=True) as again:
+            assert again == first
 
     def test_an_address_of_another_machine_is_explained(self) -> None:
-        with pytest.raises(Misconfigured, match=r"Nothing can listen on 203\.0\.113\.1"):
-            ports.api_port("203.0.113.1", 8420, fixed=False)
+        with (
+            pytest.raises(Misconfigured, match=r"Nothing can listen on 203\.0\.113\.1"),
+            ports.api_port("203.0.113.1", 8420, fixed=False),
+        ):
+            pass
 
 
 class TestLog:

@@ -12,8 +12,9 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import botocore.exceptions
@@ -173,6 +174,16 @@ def test_a_port_that_was_asked_for_is_not_replaced(tmp_path: Path, given: dict[s
             assert f"Unavailable port_taken: Port {port} of 127.0.0.1 is already in use" in process.log
 
 
+def test_stacks_that_start_at_the_same_moment_take_different_ports(tmp_path: Path, given: dict[str, str]) -> None:
+    with ExitStack() as opened:
+        names = [f"stack{number}" for number in range(4)]
+        several = [opened.enter_context(up(tmp_path / name, tmp_path / f"{name}.log", **given)) for name in names]
+        assert len({each.ready().api_url for each in several}) == len(several)
+        for each in several:
+            assert "WARNING" not in each.log, "the API had to be started more than once"
+            assert each.end() == 0
+
+
 def test_a_migration_that_fails_is_told_with_its_last_words(tmp_path: Path, given: dict[str, str]) -> None:
     with up(tmp_path / "data", tmp_path / "log", **{**given, "PROGRAM_MIGRATE": "fail"}) as process:
         assert process.process.wait(60) == 3
@@ -305,6 +316,18 @@ class TestBackground:
             stack.background(settings_of(tmp_path, given), command=command),
         ):
             pass
+
+    def test_one_that_took_the_lock_and_failed_is_told_at_once(
+        self, tmp_path: Path, given: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PROGRAM_MIGRATE", "fail")
+        begun = time.monotonic()
+        with (
+            pytest.raises(Unavailable, match="the schema is from the future"),
+            stack.background(settings_of(tmp_path, given), command=(sys.executable, str(PROGRAM), "up")),
+        ):
+            pass
+        assert time.monotonic() - begun < 60
 
     def test_it_dies_with_the_one_who_started_it(self, tmp_path: Path, given: dict[str, str]) -> None:
         owner = subprocess.Popen(

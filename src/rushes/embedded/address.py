@@ -52,14 +52,14 @@ def locked(data_dir: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def is_starting(data_dir: Path) -> bool:
-    """Whether the process that last took the lock lives: it runs a stack, or is about to. Takes no lock itself."""
+def starter(data_dir: Path) -> int | None:
+    """The process that last took the lock, if it lives: it runs a stack, or is about to. Takes no lock itself."""
     try:
         pid = int((data_dir / LOCK).read_text())
         os.kill(pid, 0)
     except (OSError, ValueError):
-        return False
-    return True
+        return None
+    return pid
 
 
 def publish(running: Running) -> None:

@@ -8,6 +8,8 @@ import json
 import random
 import socket
 from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from rushes.embedded.files import write_private
@@ -20,6 +22,8 @@ RANGE = range(10240, 22752)
 # New ports come from one block: of two stacks that start for the first time in the same second, before either listens,
 # one in 782 pairs chooses the same, where single ports at random would make it one in 100.
 BLOCK = 16
+
+LONGEST_NAME = 108  # of a Unix socket, bytes (unix(7))
 
 Usable = Callable[[int], bool]
 
@@ -50,7 +54,9 @@ def remembered(directory: Path) -> dict[str, int]:
     return {name: port for name, port in kept.items() if isinstance(port, int)} if isinstance(kept, dict) else {}
 
 
-def assign(directory: Path, names: Collection[str], usable: Usable = is_free) -> dict[str, int]:
+def assign(directory: Path, names: Collection[str], usable: LONGEST_NAME = 108  # of a Unix socket, bytes (unix(7))
+
+Usable = is_free) -> dict[str, int]:
     """A different usable port for each of `names`: the one of last time, else any. Written to `directory`."""
     kept = remembered(directory)
     others = {port for name, port in kept.items() if name not in set(names)}
@@ -78,17 +84,47 @@ def _any(candidates: Iterator[int], taken: set[int], usable: Usable) -> int:
     raise Unavailable("no_free_port", f"Every port from {RANGE.start} to {RANGE.stop - 1} of this machine is taken.")
 
 
-def api_port(host: str, wanted: int, *, fixed: bool) -> int:
-    """The port the API shall listen on: `wanted`, or, unless that is `fixed`, the next free one. 0 asks for any."""
+@contextmanager
+def api_port(host: str, wanted: int, *, fixed: bool) -> Iterator[int]:
+    """The port the API shall listen on: `wanted`, or, unless that is `fixed`, the next free one. 0 asks for any.
+
+    It is this stack's while the block lasts: between the choice and the API's first `listen` lie the seconds that the
+    servers take to start, in which another stack would choose the same. Raises `Unavailable` when there is none.
+    """
+    with ExitStack() as reserved:
+        yield _choose_api_port(host, wanted, fixed=fixed, usable=partial(_reserve, reserved, host))
+
+
+def _choose_api_port(host: str, wanted: int, *, fixed: bool, usable: Usable) -> int:
     if wanted == 0:
-        return _any(_candidates(), set(), lambda port: is_free(port, host))
-    if is_free(wanted, host):
+        return _any(_candidates(), set(), usable)
+    if usable(wanted):
         return wanted
     if fixed:
         raise Unavailable(
             "port_taken", f"Port {wanted} of {host} is already in use: stop what listens there, or choose another port."
         )
     for port in range(wanted + 1, min(wanted + 1000, 65536)):
-        if is_free(port, host):
+        if usable(port):
             return port
     raise Unavailable("no_free_port", f"No port from {wanted} to {min(wanted + 999, 65535)} of {host} is free.")
+
+
+def _reserve(reserved: ExitStack, host: str, port: int) -> bool:
+    """Take the port among the stacks of this machine until `reserved` is closed; False when it is not to be had.
+
+    The reservation is the name of an abstract Unix socket: seen by every user, in the network namespace that the port
+    belongs to, and gone with the process however it ends. The port itself cannot be bound for the API to share.
+    """
+    with ExitStack() as kept:
+        claim = kept.enter_context(socket.socket(socket.AF_UNIX))
+        try:
+            claim.bind(f"\0rushes api {port} {host}".encode()[:LONGEST_NAME])
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+        if not is_free(port, host):
+            return False
+        reserved.push(kept.pop_all())
+    return True

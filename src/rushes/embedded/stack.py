@@ -68,14 +68,15 @@ def run(
     Raises `Conflict` when the data directory is in use, `Misconfigured` or `Unavailable` when something cannot start.
     """
     settings = _anchored(settings)
-    data_dir = settings.data_dir
+    data_dir, host, port = settings.data_dir, settings.api_host, settings.api_port
     requests = Requests()
     with explained(data_dir):
         private_directory(data_dir)
-        with address.locked(data_dir), requests.listening():
+        with address.locked(data_dir), requests.listening(), ports.api_port(host, port, fixed=api_port_fixed) as port:
+            settings = settings.model_copy(update={"api_port": port})
             supervisor = Supervisor(log, requests)
             try:
-                stages, running = _plan(settings, data_dir, workers, api_port_fixed, log, roles or Roles())
+                stages, running = _plan(settings, data_dir, workers, log, roles or Roles())
                 if all(supervisor.start(stage) for stage in stages):
                     address.publish(running)
                     on_ready(running)
@@ -131,12 +132,11 @@ def _anchored(settings: Settings) -> Settings:
 
 
 def _plan(
-    settings: Settings, data_dir: Path, workers: int, api_port_fixed: bool, log: Log, roles: Roles
+    settings: Settings, data_dir: Path, workers: int, log: Log, roles: Roles
 ) -> tuple[list[list[Child]], Running]:
     """The stages to start, with everything that has to exist before, and what is running when they are."""
     secret = secrets.load(data_dir)
     servers, reached = _servers(settings, data_dir, secret, workers, log)
-    reached |= {"api_port": ports.api_port(settings.api_host, settings.api_port, fixed=api_port_fixed)}
     if settings.token_secret is None:
         reached["token_secret"] = SecretStr(secret.token_secret)
     settings = settings.model_copy(update=reached)
@@ -223,7 +223,8 @@ def _await_ready(process: subprocess.Popen[bytes], data_dir: Path, log_file: Pat
         running = address.find(data_dir)
         if running is not None:
             return running  # ours, or that of another command which was faster to start one
-        if has_ended(process) and not address.is_starting(data_dir):
+        # Ours is in the table of processes until it is reaped, so only another one's number counts.
+        if has_ended(process) and address.starter(data_dir) in {None, process.pid}:
             break
         time.sleep(0.05)
     last = "\n".join(log_file.read_text("utf-8", errors="replace").splitlines()[-12:])
