@@ -54,9 +54,7 @@ def remembered(directory: Path) -> dict[str, int]:
     return {name: port for name, port in kept.items() if isinstance(port, int)} if isinstance(kept, dict) else {}
 
 
-def assign(directory: Path, names: Collection[str], usable: LONGEST_NAME = 108  # of a Unix socket, bytes (unix(7))
-
-Usable = is_free) -> dict[str, int]:
+def assign(directory: Path, names: Collection[str], usable: Usable = is_free) -> dict[str, int]:
     """A different usable port for each of `names`: the one of last time, else any. Written to `directory`."""
     kept = remembered(directory)
     others = {port for name, port in kept.items() if name not in set(names)}
