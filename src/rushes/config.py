@@ -78,6 +78,12 @@ class Settings(BaseSettings):
     storage_addressing: Literal["path", "virtual"] = Field(
         "path", description="`path`: endpoint/bucket/key; `virtual`: bucket.endpoint/key."
     )
+    storage_profile: Literal["auto", "aws", "r2", "minio", "ceph", "seaweedfs", "storj", "scaleway", "generic"] = Field(
+        "auto", description="Whose limits part plans keep to; `auto` tells it from the endpoint's name."
+    )
+    storage_body_limit: int | None = Field(
+        None, ge=5 * 1024**2, description="The largest body, in bytes, that a proxy on the way to storage lets through."
+    )
     storage_dir: Path | None = Field(
         None,
         description="Where an object store on this machine keeps its bytes; uploads its disk cannot hold are refused.",

@@ -72,9 +72,34 @@ class Verification(StrEnum):
 
 
 class ChecksumAlgorithm(StrEnum):
-    """What parts can carry. CRCs combine into the whole object's; storage enforces each on the way."""
+    """What parts can carry. CRCs combine into the whole object's; begin picks one that the store was seen to enforce."""
 
     CRC64NVME = "crc64nvme"
+    CRC32C = "crc32c"
+    SHA256 = "sha256"
+    MD5 = "md5"
+
+
+class Layout(StrEnum):
+    """How the parts of an upload lie in storage until it is finalized."""
+
+    MULTIPART = "multipart"  # as parts of one S3 multipart upload; they cannot be read until the end
+    STAGED = "staged"  # as objects of their own, copied into the multipart upload as they land
+
+
+class Way(StrEnum):
+    """How a part reached storage."""
+
+    DIRECT = "direct"  # by a presigned URL
+    RELAYED = "relayed"  # through the API
+    FOUND = "found"  # nobody reported it; storage had it
+
+
+class Proof(StrEnum):
+    """Who computed a part's checksum."""
+
+    CLIENT = "client"  # before it sent the bytes
+    SERVER = "server"  # of the bytes that it received
 
 
 UPLOAD_MOVES: Mapping[UploadState, frozenset[UploadState]] = {
@@ -162,8 +187,10 @@ class Upload:
     title_id: UUID
     state: UploadState
     filename: str
-    size: int
+    size: int  # while it is not known: the most it may be, which is what is reserved
+    size_known: bool
     content_type: str
+    layout: Layout
     part_size: int
     part_count: int
     checksum_algorithm: ChecksumAlgorithm
@@ -174,7 +201,7 @@ class Upload:
     upload_origin: str  # the door it came through and the client's name
     priority: int
     relative_path: str | None
-    declared_checksum: str | None  # of the whole file, as the client claims it
+    declared: Json  # checksums of the whole file, as the client claims them: {algorithm: value}
     held_parts: int
     held_bytes: int
     attempt: int  # finalize attempts: each complete after a missing part starts the next one
@@ -183,6 +210,9 @@ class Upload:
     updated_at: datetime
     progress_at: datetime
     expires_at: datetime
+    idle_seconds: int  # how long it lives without progress
+    abandoned_at: datetime | None  # when it was counted as abandoned; progress clears it
+    warned_at: datetime | None  # when its creator was told that it is about to expire; progress clears it
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +222,12 @@ class Part:
     number: int
     size: int
     checksum: str  # base64 of the big-endian value
+    proof: Proof
     grants: int  # distinct checksums ever granted
     etag: str | None
     held_at: datetime | None
+    way: Way | None
+    copied_etag: str | None  # staged layout: what the copy in the multipart upload answered
 
 
 @dataclass(frozen=True, slots=True)

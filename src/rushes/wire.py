@@ -10,9 +10,9 @@ from datetime import date, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from rushes.model import ChecksumAlgorithm
+from rushes.model import ChecksumAlgorithm, Layout, Way
 
 MAX_GRANTS = 1_000  # parts granted or reported in one request
 
@@ -29,6 +29,21 @@ Line = Annotated[str, AfterValidator(_printable)]
 Text = Annotated[str, Field(max_length=20_000, pattern=r"^[^\x00]*$")]
 Tag = Annotated[Line, Field(min_length=1, max_length=100)]
 Metadata = dict[str, Any]
+
+
+def _listed(value: object) -> object:
+    return [] if value is None else [value] if isinstance(value, str) else value
+
+
+WholeChecksums = Annotated[
+    list[Annotated[str, Field(max_length=200)]],
+    BeforeValidator(_listed),
+    Field(
+        max_length=8,
+        description="Of the whole file, as `algorithm:value` in hex or base64, one or several: sha256, md5, crc64nvme, "
+        "xxh64, xxh128. A bare value is a CRC64NVME in base64. The file is published only if all of them are right.",
+    ),
+]
 
 
 class Request(BaseModel):
@@ -108,7 +123,10 @@ class TitleView(Reply):
 
 class BeginUpload(Request):
     filename: Line = Field(min_length=1, max_length=1_000, description="Kept for people; never used as a key.")
-    size: int = Field(ge=1, le=2**63 - 1)
+    size: int | None = Field(None, ge=1, le=2**63 - 1, description="Leave it out when it is not known yet.")
+    max_size: int | None = Field(
+        None, ge=1, le=2**63 - 1, description="Without `size`: the most it can become; so much is reserved."
+    )
     content_type: Line = Field("application/octet-stream", max_length=255, pattern=r"^[\w.+-]+/[\w.+-]+(\s*;.*)?$")
     title_id: UUID | None = Field(
         None, description="An existing title; or give `title`; with neither, one is made of the file's name."
@@ -119,6 +137,8 @@ class BeginUpload(Request):
         None, description="A wish; the answer says which one the parts must carry."
     )
     part_size: int | None = Field(None, ge=1, description="A wish; the answer says which one holds.")
+    layout: Layout = Field(Layout.MULTIPART, description="`staged` parts can be read, and processed, as they land.")
+    checksum: WholeChecksums = Field(default_factory=list)
     priority: int = Field(0, ge=-100, le=100, description="Higher is processed earlier.")
     source: Line | None = Field(
         None, max_length=500, description="Where the file came from: a camera, a card, an address."
@@ -131,9 +151,11 @@ class UploadBegun(Reply):
     asset_id: UUID
     title_id: UUID
     state: str
-    size: int
+    size: int | None = Field(description="null while it is not known.")
+    max_size: int = Field(description="What is reserved.")
+    layout: Layout
     part_size: int
-    part_count: int
+    part_count: int = Field(description="Of a file of `max_size` while the size is not known.")
     checksum_algorithm: ChecksumAlgorithm
     expires_at: datetime = Field(description="Moves with every part.")
     token: str = Field(description="Good for this upload alone, as long as it lives.")
@@ -142,6 +164,9 @@ class UploadBegun(Reply):
 class WantedPart(Request):
     number: int = Field(ge=1, le=10_000)
     checksum: str = Field(max_length=100, description="Of the bytes about to be sent; storage refuses any others.")
+    size: int | None = Field(
+        None, ge=1, description="Only while the upload's size is not known, and only for a last part: its bytes."
+    )
 
 
 class DonePart(Request):
@@ -177,10 +202,20 @@ class GrantReply(Reply):
     expires_at: datetime
 
 
+class ManifestPart(Request):
+    number: int = Field(ge=1, le=10_000)
+    size: int = Field(ge=1)
+    checksum: str = Field(max_length=100)
+
+
 class CompleteUpload(Request):
     done: list[DonePart] = Field(default_factory=list, max_length=10_000)
-    checksum: str | None = Field(
-        None, max_length=100, description="CRC64NVME of the whole file, if the client knows it."
+    checksum: WholeChecksums = Field(default_factory=list)
+    size: int | None = Field(None, ge=1, description="The file's size, when begin did not say it.")
+    manifest: list[ManifestPart] | None = Field(
+        None,
+        max_length=10_000,
+        description="Every part as the client sent it; refused unless the ledger says the same.",
     )
 
 
@@ -189,6 +224,8 @@ class HeldPart(Reply):
     size: int
     checksum: str
     etag: str
+    way: Way
+    held_at: datetime
 
 
 class UploadView(Reply):
@@ -199,8 +236,10 @@ class UploadView(Reply):
     state: str
     status: str
     filename: str
-    size: int
+    size: int | None = Field(description="null while it is not known.")
+    max_size: int = Field(description="What is reserved.")
     content_type: str
+    layout: Layout
     part_size: int
     part_count: int
     checksum_algorithm: ChecksumAlgorithm
@@ -233,7 +272,7 @@ class StatusView(Reply):
     upload_state: str
     processing_state: str
     held: Held
-    size: int
+    size: int | None
     current_job: CurrentJob | None
     problem: Failure | None
 

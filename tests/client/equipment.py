@@ -112,6 +112,7 @@ class Site:
 
     def begin(self, body: bytes, key: str) -> dict[str, Any]:
         wanted = BeginUpload.model_validate_json(body)
+        assert wanted.size is not None, "the client knows its file"
         with self.lock:
             if key not in self.keys:
                 upload = Upload(
@@ -132,6 +133,8 @@ class Site:
             "title_id": str(upload.title_id),
             "state": upload.state,
             "size": upload.plan.size,
+            "max_size": upload.plan.size,
+            "layout": "multipart",
             "part_size": upload.plan.part_size,
             "part_count": upload.plan.part_count,
             "checksum_algorithm": "crc64nvme",
@@ -186,7 +189,7 @@ class Site:
             if missing:
                 raise Refusal(409, "parts_missing", f"{len(missing)} parts are missing.", missing=missing)
             crc = combine((upload.held[n].data_crc, upload.held[n].length) for n in sorted(upload.held))
-            if request.checksum is not None and decode(request.checksum) != crc:
+            if any(decode(checksum) != crc for checksum in request.checksum):
                 raise Refusal(400, "checksum_mismatch", "The parts do not add up to the file.")
             upload.crc = crc
             upload.looks_left = self.looks
@@ -224,11 +227,13 @@ class Site:
     def view(self, upload: Upload) -> dict[str, Any]:
         now = self.now().isoformat()
         parts = [
-            {"number": n, "size": s.length, "checksum": s.checksum, "etag": s.etag} for n, s in upload.held.items()
+            {"number": n, "size": s.length, "checksum": s.checksum, "etag": s.etag, "way": "direct", "held_at": now}
+            for n, s in upload.held.items()
         ]
         return {
             "id": str(upload.id), "asset_id": str(upload.asset_id), "title_id": str(upload.title_id), "creator": "me",
             "state": upload.state, "status": upload.state, "filename": upload.filename, "size": upload.plan.size,
+            "max_size": upload.plan.size, "layout": "multipart",
             "content_type": "video/mp4", "part_size": upload.plan.part_size, "part_count": upload.plan.part_count,
             "checksum_algorithm": "crc64nvme", "source": None, "upload_origin": "test", "relative_path": None,
             "priority": 0, "held": self._held(upload), "problem": None, "created_at": now, "updated_at": now,

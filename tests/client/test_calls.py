@@ -125,7 +125,7 @@ def test_health_needs_no_token(site: Site) -> None:
 def test_lists_are_read_page_by_page(client: Client, make_file: Callable[..., Path]) -> None:
     client.upload(make_file(10))
     client.upload(make_file(20))
-    assert sorted(upload.size for upload in client.uploads.all()) == [10, 20]
+    assert sorted(upload.max_size for upload in client.uploads.all()) == [10, 20]
 
 
 def test_the_life_of_a_grant_is_told_by_the_servers_clock(site: Site, uploads: Uploads) -> None:

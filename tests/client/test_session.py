@@ -16,6 +16,7 @@ from rushes.checksum import combine, encode
 from rushes.client.session import Ask, Complete, End, Limits, Look, Put, Read, Session, Wait
 from rushes.client.verdict import Move, Verdict
 from rushes.errors import Conflict, Forbidden, Problem, Rejected, Unauthenticated, Unavailable
+from rushes.model import Way
 from rushes.plan import PartPlan
 from rushes.wire import Grant, HeldPart
 
@@ -50,7 +51,8 @@ def answer(session: Session, ask: Ask, now: float, life: float = 1000.0) -> None
 
 
 def held_part(number: int, checksum: str | None = None) -> HeldPart:
-    return HeldPart(number=number, size=100, checksum=checksum or encode(crc_of(number)), etag="e")
+    checksum = checksum or encode(crc_of(number))
+    return HeldPart(number=number, size=100, checksum=checksum, etag="e", way=Way.DIRECT, held_at=DAWN)
 
 
 def put_of(session: Session, now: float = 0.0, life: float = 1000.0) -> Put:

@@ -178,7 +178,15 @@ async def test_a_reported_part_is_held(desk: Desk, quote: str) -> None:
     assert body(answer)["held"] == {"parts": 1, "bytes": 5 * 1024 * 1024}
     found = await ann.upload(upload)
     assert found["held"] == {"parts": 1, "bytes": 5 * 1024 * 1024}
-    assert found["parts"] == [{"number": 1, "size": 5 * 1024 * 1024, "checksum": one["checksum"], "etag": etag}]
+    (part,) = found["parts"]
+    assert datetime.fromisoformat(part.pop("held_at")).tzinfo is not None
+    assert part == {
+        "number": 1,
+        "size": 5 * 1024 * 1024,
+        "checksum": one["checksum"],
+        "etag": etag,
+        "way": "direct",
+    }
 
 
 async def test_a_part_counts_once_however_often_it_is_reported(desk: Desk) -> None:

@@ -8,17 +8,22 @@ from hypothesis import strategies as st
 
 from rushes.errors import Invalid, OverQuota
 from rushes.plan import (
+    EAGER_LEAST,
+    EAGER_SMALL,
     GB,
-    LARGEST_WANTED,
     MAX_OBJECT,
     MAX_PART,
     MAX_PARTS,
     MIB,
     MIN_PART,
+    ORDINARY_PART,
+    PROFILES,
     QUOTA_PLANS,
-    SMALL_FILE,
+    TIB,
+    Profile,
     QuotaPlan,
     check_quota,
+    eager_part_size,
     plan_parts,
 )
 
@@ -28,52 +33,97 @@ SIZES = st.one_of(
     st.builds(
         lambda parts, size, more: min(max(1, parts * size + more), MAX_OBJECT),
         st.integers(1, MAX_PARTS),
-        st.sampled_from([MIN_PART, 8 * MIB, LARGEST_WANTED, MAX_PART]),
+        st.sampled_from([MIN_PART, 8 * MIB, ORDINARY_PART, MAX_PART]),
         st.integers(-1, 1),
     ),
 )
+STORES = st.sampled_from(list(PROFILES.values()))
 
 
-@given(size=SIZES, wanted=st.none() | st.integers(MIN_PART, MAX_PART))
-@example(size=1, wanted=None)
-@example(size=SMALL_FILE, wanted=None)
-@example(size=SMALL_FILE + 1, wanted=None)
-@example(size=MAX_OBJECT, wanted=None)
-@example(size=MAX_OBJECT, wanted=MIN_PART)
-@example(size=MAX_PARTS * MIN_PART + 1, wanted=MIN_PART)
-def test_parts_cover_the_file_and_storage_takes_them(size: int, wanted: int | None) -> None:
-    plan = plan_parts(size, wanted)
+@given(size=SIZES, store=STORES, wanted=st.none() | st.integers(MIN_PART, MAX_PART), limit=st.none() | SIZES)
+@example(size=1, store=PROFILES["aws"], wanted=None, limit=None)
+@example(size=ORDINARY_PART, store=PROFILES["aws"], wanted=None, limit=None)
+@example(size=ORDINARY_PART + 1, store=PROFILES["aws"], wanted=None, limit=None)
+@example(size=MAX_OBJECT, store=PROFILES["aws"], wanted=None, limit=None)
+@example(size=MAX_OBJECT, store=PROFILES["aws"], wanted=MIN_PART, limit=1)
+@example(size=MAX_PARTS * MIN_PART + 1, store=PROFILES["aws"], wanted=MIN_PART, limit=None)
+@example(size=5 * 10**12, store=PROFILES["scaleway"], wanted=MIN_PART, limit=None)
+@example(size=PROFILES["r2"].max_object, store=PROFILES["r2"], wanted=None, limit=None)
+def test_parts_cover_the_file_and_storage_takes_them(
+    size: int, store: Profile, wanted: int | None, limit: int | None
+) -> None:
+    size = min(size, store.max_object)
+    wanted = wanted and min(wanted, store.max_part)
+    plan = plan_parts(size, wanted, store, body_limit=limit)
     assert plan.size == size
-    assert 1 <= plan.part_count <= MAX_PARTS
+    assert 1 <= plan.part_count <= store.max_parts
     lengths = [plan.length(1), plan.length(plan.part_count)]
     assert lengths[0] * (plan.part_count - 1) + lengths[1] == size
-    assert all(1 <= length <= MAX_PART for length in lengths)
+    assert all(1 <= length <= store.max_part for length in lengths)
     assert lengths[0] >= lengths[1]
     if plan.part_count > 1:
         assert lengths[0] == plan.part_size >= MIN_PART
 
 
-@given(size=SIZES, wanted=st.integers(MIN_PART, MAX_PART))
-def test_a_wish_holds_where_it_can(size: int, wanted: int) -> None:
-    plan = plan_parts(size, wanted)
-    if wanted * MAX_PARTS >= size:
+@given(size=SIZES, store=STORES, wanted=st.integers(MIN_PART, MAX_PART))
+def test_a_wish_holds_where_it_can(size: int, store: Profile, wanted: int) -> None:
+    size, wanted = min(size, store.max_object), min(wanted, store.max_part)
+    plan = plan_parts(size, wanted, store)
+    if wanted * store.max_parts >= size:
         assert plan.part_size == min(wanted, size)
     else:
         assert plan.part_size > wanted
         assert plan.part_size % MIB == 0
 
 
-@given(size=st.integers(SMALL_FILE + 1, MAX_OBJECT))
-def test_unless_wished_otherwise_parts_stay_small_while_they_are_few(size: int) -> None:
+@given(size=SIZES)
+def test_parts_ordinarily_have_64_to_128_mib(size: int) -> None:
     plan = plan_parts(size)
-    assert plan.part_size % MIB == 0
-    assert plan.part_size <= LARGEST_WANTED or plan.part_count > MAX_PARTS // 2
-    assert plan.part_count >= 3
+    if size <= ORDINARY_PART:
+        assert plan.part_count == 1
+    elif size <= 128 * MIB * MAX_PARTS:
+        assert 64 * MIB <= plan.part_size <= 128 * MIB
+    assert plan.part_size <= ORDINARY_PART or plan.part_count > MAX_PARTS // 2
+
+
+@given(size=SIZES, limit=st.integers(1, 10 * GB))
+def test_bodies_stay_below_what_a_proxy_lets_through_while_the_part_limit_allows(size: int, limit: int) -> None:
+    plan = plan_parts(size, body_limit=limit)
+    most = max(MIN_PART, min(limit, ORDINARY_PART))
+    assert plan.part_size <= most or size > most * MAX_PARTS
+
+
+@pytest.mark.parametrize("name", list(PROFILES))
+@pytest.mark.parametrize("size", [5 * 10**12, int(4.9 * TIB), int(48.8 * TIB)])
+def test_the_largest_files_get_a_legal_plan_or_a_clear_no(name: str, size: int) -> None:
+    store = PROFILES[name]
+    if size > store.max_object:
+        with pytest.raises(Invalid, match=f"object storage takes at most {store.max_object}"):
+            plan_parts(size, profile=store)
+        return
+    plan = plan_parts(size, profile=store)
+    assert plan.part_count <= store.max_parts
+    assert plan.part_size <= store.max_part
+
+
+def test_a_5_tb_file_is_not_cut_into_100_mb_parts() -> None:
+    plan = plan_parts(5 * 10**12, 100 * 10**6)
+    assert (plan.part_size, plan.part_count) == (477 * MIB, 9_997)
+
+
+@given(size=SIZES)
+def test_an_eager_client_gets_about_eight_parts_of_a_modest_file(size: int) -> None:
+    wish = eager_part_size(size)
+    if wish is None:
+        assert size <= EAGER_SMALL or size > 8 * ORDINARY_PART
+        return
+    assert EAGER_LEAST <= wish <= ORDINARY_PART
+    assert 3 <= plan_parts(size, wish).part_count <= 8
 
 
 @given(size=SIZES, more=st.integers(1, 10 * GB))
 def test_a_larger_file_never_has_smaller_parts(size: int, more: int) -> None:
-    assert plan_parts(size).part_size <= plan_parts(min(size + more, MAX_OBJECT)).part_size or size <= SMALL_FILE
+    assert plan_parts(size).part_size <= plan_parts(min(size + more, MAX_OBJECT)).part_size
 
 
 @pytest.mark.parametrize("size", [0, -1, MAX_OBJECT + 1])

@@ -29,6 +29,7 @@ from rushes.ingest.context import Context
 from rushes.model import Asset, AssetState, Principal, Upload
 from rushes.pipeline import process
 from rushes.pipeline.runs import Ownership, claim
+from rushes.plan import eager_part_size
 from rushes.storage import S3
 from rushes.wire import BeginUpload, CompleteUpload, DonePart, GrantRequest, WantedPart
 
@@ -36,7 +37,11 @@ from rushes.wire import BeginUpload, CompleteUpload, DonePart, GrantRequest, Wan
 async def send(ctx: Context, who: Principal, data: bytes, filename: str) -> tuple[Upload, CompleteUpload]:
     """Begin, grant and put; returns the upload and what completes it."""
     upload, _ = await begin.begin(
-        ctx, who, BeginUpload(filename=filename, size=len(data)), idempotency_key=None, origin="test"
+        ctx,
+        who,
+        BeginUpload(filename=filename, size=len(data), part_size=eager_part_size(len(data))),
+        idempotency_key=None,
+        origin="test",
     )
     pieces = [data[at : at + upload.part_size] for at in range(0, len(data), upload.part_size)]
     sums = [checksum.encode(checksum.crc64nvme(piece)) for piece in pieces]

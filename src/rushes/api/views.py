@@ -42,8 +42,10 @@ def upload(row: Upload, held: list[Part] | None = None) -> wire.UploadView:
         state=row.state,
         status=row.state,
         filename=row.filename,
-        size=row.size,
+        size=row.size if row.size_known else None,
+        max_size=row.size,
         content_type=row.content_type,
+        layout=row.layout,
         part_size=row.part_size,
         part_count=row.part_count,
         checksum_algorithm=row.checksum_algorithm,
@@ -59,8 +61,16 @@ def upload(row: Upload, held: list[Part] | None = None) -> wire.UploadView:
         parts=None
         if held is None
         else [
-            wire.HeldPart(number=part.number, size=part.size, checksum=part.checksum, etag=part.etag or "")
+            wire.HeldPart(
+                number=part.number,
+                size=part.size,
+                checksum=part.checksum,
+                etag=part.etag,
+                way=part.way,
+                held_at=part.held_at,
+            )
             for part in held
+            if part.etag is not None and part.way is not None and part.held_at is not None
         ],
     )
 
@@ -73,7 +83,7 @@ def status(row: Status) -> wire.StatusView:
         status=overall_status(row.upload.state, row.asset.state),
         upload_state=row.upload.state,
         processing_state=row.asset.state,
-        size=row.upload.size,
+        size=row.upload.size if row.upload.size_known else None,
         held=wire.Held(parts=row.upload.held_parts, bytes=row.upload.held_bytes),
         current_job=None
         if job is None

@@ -59,7 +59,8 @@ def status(id_: Id, server: Server = None, token: Token = None, as_json: Json = 
     if asset is not None and asset.state in {AssetState.PUBLISHED, AssetState.FAILED}:
         asset_page.show(console, asset)
         return
-    held = f"{words.size(found.held.bytes)} of {words.size(found.size)} held"
+    of = "" if found.size is None else f" of {words.size(found.size)}"
+    held = f"{words.size(found.held.bytes)}{of} held"
     console.print(Text(f"asset {found.asset_id} is {found.status} ({held})"), soft_wrap=True)
     if found.current_job is not None:
         job = found.current_job
@@ -94,8 +95,10 @@ def _table(uploads: list[UploadView]) -> Table:
     for name in ("upload", "state", "size", "held", "file"):
         table.add_column(name, justify="right" if name in {"size", "held"} else "left", no_wrap=name != "file")
     for upload in uploads:
-        held = f"{upload.held.bytes / upload.size:.0%}"
-        table.add_row(str(upload.id), upload.status, words.size(upload.size), held, Text(printable(upload.filename)))
+        known = upload.size is not None
+        size = words.size(upload.size) if upload.size is not None else "unknown"
+        held = f"{upload.held.bytes / upload.max_size:.0%}" if known else words.size(upload.held.bytes)
+        table.add_row(str(upload.id), upload.status, size, held, Text(printable(upload.filename)))
     return table
 
 

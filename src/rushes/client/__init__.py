@@ -31,7 +31,7 @@ from rushes.client.source import LocalFile
 from rushes.client.transfer import Transfer
 from rushes.errors import Conflict, Rejected, Unavailable
 from rushes.model import AssetState, UploadState
-from rushes.plan import PartPlan
+from rushes.plan import PartPlan, eager_part_size
 from rushes.wire import AssetView, BeginUpload, Health, HeldPart, NewTitle, StatusView, UploadBegun, UploadView
 
 __all__ = ["Client", "Limits", "Progress", "Stopped", "UploadResult"]
@@ -121,7 +121,7 @@ class Client:
                 content_type=content_type or _guess(file.path),
                 title_id=title_id,
                 title=NewTitle(title=title) if isinstance(title, str) else title,
-                part_size=part_size,
+                part_size=part_size or eager_part_size(file.size),
                 priority=priority,
                 source=None if source is None else _plain(source, 500),
                 relative_path=None if relative_path is None else _plain(relative_path, 4_000),
@@ -129,7 +129,7 @@ class Client:
             begun = self.uploads.begin(wanted, str(uuid4()))
             if on_begin is not None:
                 on_begin(begun)
-            plan = PartPlan(begun.size, begun.part_size, begun.part_count)
+            plan = PartPlan(file.size, begun.part_size, begun.part_count)
             session = Session(plan, limits)
             caller = self._caller.bearing(begun.token)  # outlives ours
             return self._transfer(file, begun.upload_id, begun, session, caller, on_progress)
@@ -154,7 +154,7 @@ class Client:
                     f"{file.path} has {file.size} bytes, the upload of {view.filename} has {view.size}.",
                 )
             held: list[HeldPart] = view.parts or []
-            session = Session(PartPlan(view.size, view.part_size, view.part_count), limits, held)
+            session = Session(PartPlan(file.size, view.part_size, view.part_count), limits, held)
             return self._transfer(file, view.id, view, session, self._caller, on_progress)
 
     def wait(
@@ -205,7 +205,7 @@ class Client:
             upload_id=upload_id,
             asset_id=begun.asset_id,
             title_id=begun.title_id,
-            size=begun.size,
+            size=file.size,
             part_size=begun.part_size,
             part_count=begun.part_count,
             checksum=encode(session.crc()),

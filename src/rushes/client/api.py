@@ -74,7 +74,7 @@ class Uploads:
 
     def complete(self, upload_id: UUID, done: Sequence[DonePart], checksum: str | None) -> Completion:
         """Ask for the verdict. Raises `Conflict` (parts_missing, details: missing). May be repeated."""
-        body = CompleteUpload(done=list(done), checksum=checksum)
+        body = CompleteUpload(done=list(done), checksum=[checksum] if checksum else [])
         reply = self._caller.exchange("POST", f"v1/uploads/{upload_id}/complete", body=body, again=True)
         return Completion(parsed(reply, StatusView), decided=reply.status != 202)
 

@@ -7,9 +7,9 @@ from datetime import datetime
 from uuid import UUID
 
 from rushes.db.database import Conn, columns, fetch_all, row_of
-from rushes.model import Part
+from rushes.model import Part, Proof, Way
 
-PART = row_of(Part)
+PART = row_of(Part, proof=Proof, way=Way)
 COLUMNS = columns(Part)
 
 
@@ -34,12 +34,14 @@ async def open_checksums(conn: Conn, upload_id: UUID, rows: Sequence[tuple[int, 
         SELECT %(id)s, number, size, checksum, 1
         FROM unnest(%(numbers)s::int[], %(sizes)s::bigint[], %(checksums)s::text[]) AS new (number, size, checksum)
         ON CONFLICT (upload_id, number) DO UPDATE SET checksum = EXCLUDED.checksum, grants = p.grants + 1,
-            etag = NULL, held_at = NULL""",
+            proof = 'client', etag = NULL, held_at = NULL, way = NULL, copied_etag = NULL, copier = NULL""",
         {"id": upload_id, "numbers": list(numbers), "sizes": list(sizes), "checksums": list(checksums)},
     )
 
 
-async def hold(conn: Conn, upload_id: UUID, etags: Sequence[tuple[int, str]], now: datetime) -> list[tuple[int, int]]:
+async def hold(
+    conn: Conn, upload_id: UUID, etags: Sequence[tuple[int, str]], now: datetime, way: Way
+) -> list[tuple[int, int]]:
     """Record (number, ETag) as held; returns the (number, size) of those that were not held before."""
     if not etags:
         return []
@@ -47,11 +49,12 @@ async def hold(conn: Conn, upload_id: UUID, etags: Sequence[tuple[int, str]], no
     cursor = await conn.execute(
         """WITH done AS (SELECT * FROM unnest(%(numbers)s::int[], %(etags)s::text[]) AS done (number, etag)),
         before AS (SELECT number, held_at IS NULL AS fresh FROM parts JOIN done USING (number) WHERE upload_id = %(id)s)
-        UPDATE parts SET etag = done.etag, held_at = COALESCE(held_at, %(now)s)
+        UPDATE parts SET etag = done.etag, held_at = COALESCE(held_at, %(now)s), way = COALESCE(way, %(way)s),
+            copied_etag = CASE WHEN parts.etag = done.etag THEN parts.copied_etag END
         FROM done JOIN before USING (number)
         WHERE parts.upload_id = %(id)s AND parts.number = done.number
         RETURNING parts.number, parts.size, before.fresh""",
-        {"id": upload_id, "numbers": list(numbers), "etags": list(values), "now": now},
+        {"id": upload_id, "numbers": list(numbers), "etags": list(values), "now": now, "way": way},
     )
     return sorted((int(number), int(size)) for number, size, fresh in await cursor.fetchall() if fresh)
 
@@ -59,7 +62,7 @@ async def hold(conn: Conn, upload_id: UUID, etags: Sequence[tuple[int, str]], no
 async def release(conn: Conn, upload_id: UUID, numbers: Sequence[int]) -> list[tuple[int, int]]:
     """Take (number)s back; returns the (number, size) of those that were held."""
     cursor = await conn.execute(
-        """UPDATE parts SET etag = NULL, held_at = NULL
+        """UPDATE parts SET etag = NULL, held_at = NULL, way = NULL, copied_etag = NULL
         WHERE upload_id = %s AND number = ANY(%s) AND held_at IS NOT NULL RETURNING number, size""",
         [upload_id, list(numbers)],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,16 +11,20 @@ from psycopg.types.json import Jsonb
 
 from rushes.db.database import Conn, columns, fetch_all, fetch_one, row_of
 from rushes.db.scope import scope, scope_args
-from rushes.model import UPLOAD_MOVES, ChecksumAlgorithm, Json, Principal, Upload, UploadState, check_move
+from rushes.model import UPLOAD_MOVES, ChecksumAlgorithm, Json, Layout, Principal, Upload, UploadState, check_move
 
-UPLOAD = row_of(Upload, state=UploadState, checksum_algorithm=ChecksumAlgorithm)
+UPLOAD = row_of(Upload, state=UploadState, checksum_algorithm=ChecksumAlgorithm, layout=Layout)
 COLUMNS = columns(Upload)
 SCOPE = scope("title_id", "id")
 
 
 async def insert(conn: Conn, row: Upload, idempotency_key: str | None) -> None:
     names = COLUMNS.split(", ")
-    values = {name: getattr(row, name) for name in names} | {"problem": None, "idempotency_key": idempotency_key}
+    values = {name: getattr(row, name) for name in names} | {
+        "problem": None,
+        "declared": Jsonb(row.declared),
+        "idempotency_key": idempotency_key,
+    }
     places = ", ".join(f"%({name})s" for name in names)
     query = f"INSERT INTO uploads ({COLUMNS}, idempotency_key) VALUES ({places}, %(idempotency_key)s)"
     await conn.execute(query.encode(), values)
@@ -103,6 +107,8 @@ async def record_progress(
     cursor = await conn.execute(
         """UPDATE uploads SET held_parts = held_parts + %(parts)s, held_bytes = held_bytes + %(size)s,
         updated_at = %(now)s, progress_at = CASE WHEN %(parts)s > 0 THEN %(now)s ELSE progress_at END,
+        abandoned_at = CASE WHEN %(parts)s > 0 THEN NULL ELSE abandoned_at END,
+        warned_at = CASE WHEN %(expires)s > expires_at THEN NULL ELSE warned_at END,
         expires_at = GREATEST(expires_at, %(expires)s) WHERE id = %(id)s RETURNING held_parts, held_bytes""",
         args,
     )
@@ -116,8 +122,10 @@ async def give_to(conn: Conn, upload_id: UUID, title_id: UUID) -> None:
     await conn.execute("UPDATE uploads SET title_id = %s WHERE id = %s", [title_id, upload_id])
 
 
-async def declare_checksum(conn: Conn, upload_id: UUID, checksum: str) -> None:
-    await conn.execute("UPDATE uploads SET declared_checksum = %s WHERE id = %s", [checksum, upload_id])
+async def declare(conn: Conn, upload_id: UUID, checksums: Mapping[str, str]) -> None:
+    """Add {algorithm: value} to what the client says of the whole file."""
+    query = "UPDATE uploads SET declared = declared || %s WHERE id = %s"
+    await conn.execute(query, [Jsonb(dict(checksums)), upload_id])
 
 
 def _lock(lock: bool) -> str:

@@ -175,7 +175,11 @@ def _servers(
         child, store = seaweed.prepare(data_dir, secret)
         children.append(child)
         reached |= {"storage_endpoint": store.endpoint, "storage_access_key": store.access_key}
-        reached |= {"storage_secret_key": SecretStr(store.secret_key), "storage_addressing": "path"}
+        reached |= {
+            "storage_secret_key": SecretStr(store.secret_key),
+            "storage_addressing": "path",
+            "storage_profile": "seaweedfs",
+        }
         reached |= {"create_buckets": True, "storage_dir": seaweed.data_directory(data_dir)}
     return children, reached
 

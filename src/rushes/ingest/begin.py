@@ -14,7 +14,7 @@ from rushes.ingest import quota, tokens
 from rushes.ingest.context import Context
 from rushes.ingest.metadata import check_metadata
 from rushes.ingest.tokens import check_reach
-from rushes.model import Asset, AssetState, ChecksumAlgorithm, Principal, Title, Upload, UploadState, new_id
+from rushes.model import Asset, AssetState, ChecksumAlgorithm, Layout, Principal, Title, Upload, UploadState, new_id
 from rushes.plan import PartPlan, plan_parts
 from rushes.storage import original_key
 from rushes.wire import BeginUpload, NewTitle
@@ -34,7 +34,9 @@ async def begin(
     check_reach(who)
     if not wanted.content_type.isascii():
         raise Invalid("content_type_invalid", "A content type is plain ASCII, such as video/mp4.")
-    plan = plan_parts(wanted.size, wanted.part_size)
+    if wanted.size is None or wanted.layout is not Layout.MULTIPART:
+        raise Invalid("size_missing", "Say the file's size, and leave the layout out.")
+    plan = plan_parts(wanted.size, wanted.part_size, ctx.storage.profile, body_limit=ctx.settings.storage_body_limit)
     now = ctx.now()
     async with ctx.db.transaction() as conn:
         upload = await _begun_before(conn, who, wanted, idempotency_key) if idempotency_key else None
@@ -85,7 +87,9 @@ async def _begin(
         state=UploadState.INITIATED,
         filename=wanted.filename,
         size=plan.size,
+        size_known=True,
         content_type=wanted.content_type,
+        layout=wanted.layout,
         part_size=plan.part_size,
         part_count=plan.part_count,
         checksum_algorithm=ChecksumAlgorithm.CRC64NVME,
@@ -96,7 +100,7 @@ async def _begin(
         upload_origin=origin,
         priority=wanted.priority,
         relative_path=wanted.relative_path,
-        declared_checksum=None,
+        declared={},
         held_parts=0,
         held_bytes=0,
         attempt=0,
@@ -105,6 +109,9 @@ async def _begin(
         updated_at=now,
         progress_at=now,
         expires_at=now + timedelta(days=min(ctx.settings.upload_idle_days, ctx.settings.upload_max_days)),
+        idle_seconds=round(ctx.settings.upload_idle_days * 86_400),
+        abandoned_at=None,
+        warned_at=None,
     )
     await assets.insert(conn, _pending_asset(upload, now))
     await uploads.insert(conn, upload, key)

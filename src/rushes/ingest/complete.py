@@ -28,8 +28,8 @@ async def complete(ctx: Context, who: Principal, upload_id: UUID, request: Compl
     Raises `Conflict` parts_missing with `missing` (part numbers) when parts have to be sent, `Conflict` upload_… when the
     upload has ended otherwise, `NotFound`.
     """
-    if request.checksum is not None:
-        check_checksum(request.checksum)
+    for checksum in request.checksum:
+        check_checksum(checksum)
     missing = await start(ctx, who, upload_id, request)
     if missing:
         raise parts_missing(missing)
@@ -49,8 +49,8 @@ async def start(ctx: Context, who: Principal, upload_id: UUID, request: Complete
         missing = never_sent(upload, await parts.all_of(conn, upload.id))
         if missing:
             return missing
-        if request.checksum is not None:
-            await uploads.declare_checksum(conn, upload.id, request.checksum)
+        for checksum in request.checksum:
+            await uploads.declare(conn, upload.id, {"crc64nvme": checksum})
         await uploads.move(conn, upload, UploadState.FINALIZING, now)
         await ctx.engine.enqueue(conn, finalize_work(upload))
         await events.append(conn, "upload_finalizing", upload, now)

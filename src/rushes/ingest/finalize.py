@@ -24,7 +24,7 @@ from rushes.ingest.abort import discard_work
 from rushes.ingest.complete import NAMED_MISSING, never_sent
 from rushes.ingest.context import Context
 from rushes.ingest.process import start_processing
-from rushes.model import AssetState, Json, Part, Upload, UploadState, Verification
+from rushes.model import AssetState, Json, Part, Upload, UploadState, Verification, Way
 from rushes.storage import DonePart, StoredObject, StoredPart
 
 
@@ -38,14 +38,15 @@ async def reconcile(ctx: Context, upload_id: UUID, attempt: int) -> str:
     unreported = [part for part in rows if part.held_at is None]
     if unreported and not await _adopt(ctx, upload, attempt, unreported):
         return "missing"
-    if upload.declared_checksum is not None and upload.declared_checksum != combined(rows):
+    declared = upload.declared.get("crc64nvme")
+    if declared is not None and declared != combined(rows):
         await fail(
             ctx,
             upload_id,
             attempt,
             "checksum_mismatch",
             "The whole file's checksum is not the one the client declared.",
-            declared=upload.declared_checksum,
+            declared=declared,
             computed=combined(rows),
         )
         return "over"
@@ -64,7 +65,7 @@ async def _adopt(ctx: Context, upload: Upload, attempt: int, unreported: list[Pa
         current = await _finalizing(conn, upload.id, attempt)
         if current is None:
             return False
-        await ledger.hold(conn, current, found, now, way="found")
+        await ledger.hold(conn, current, found, now, way=Way.FOUND)
         missing = never_sent(
             current, [part for part in await parts.all_of(conn, upload.id) if part.held_at is not None]
         )
@@ -211,7 +212,7 @@ class Verdict:
 async def _ingest(ctx: Context, conn: Conn, upload: Upload, verdict: Verdict, now: datetime) -> None:
     # A part whose report was lost is in the object all the same, as its checksum proves.
     unreported = [(part.number, "") for part in await parts.all_of(conn, upload.id) if part.held_at is None]
-    await ledger.hold(conn, upload, unreported, now, way="found")
+    await ledger.hold(conn, upload, unreported, now, way=Way.FOUND)
     await uploads.move(conn, upload, UploadState.INGESTED, now)
     await quota.settle(conn, upload)
     await assets.change(

@@ -15,7 +15,7 @@ from rushes.db import Conn, parts, uploads
 from rushes.errors import Conflict, Invalid, NotFound
 from rushes.ingest import ledger
 from rushes.ingest.context import Context
-from rushes.model import Principal, Upload, UploadState
+from rushes.model import Principal, Upload, UploadState, Way
 from rushes.plan import PartPlan
 from rushes.storage import bare_etag
 from rushes.wire import DonePart, Grant, GrantReply, GrantRequest, Held, WantedPart
@@ -107,7 +107,7 @@ async def record_done(conn: Conn, upload: Upload, done: Iterable[DonePart], now:
                 number=number,
             )
     etags = [(number, bare_etag(part.etag)) for number, part in reported.items()]
-    await ledger.hold(conn, upload, etags, now, way="direct")
+    await ledger.hold(conn, upload, etags, now, way=Way.DIRECT)
 
 
 async def _open_parts(conn: Conn, upload: Upload, want: Sequence[WantedPart], now: datetime) -> None:
@@ -129,7 +129,7 @@ def plan_of(upload: Upload) -> PartPlan:
 def _slid(ctx: Context, upload: Upload, now: datetime) -> datetime:
     """The expiry after progress made now: 14 days on, but never past the most an upload may live."""
     latest = upload.created_at + timedelta(days=ctx.settings.upload_max_days)
-    return max(upload.expires_at, min(now + timedelta(days=ctx.settings.upload_idle_days), latest))
+    return max(upload.expires_at, min(now + timedelta(seconds=upload.idle_seconds), latest))
 
 
 async def _open_in_storage(ctx: Context, upload: Upload) -> None:

@@ -10,12 +10,12 @@ from datetime import datetime
 
 from rushes import events
 from rushes.db import Conn, parts, uploads
-from rushes.model import Upload
+from rushes.model import Upload, Way
 
 
-async def hold(conn: Conn, upload: Upload, etags: Sequence[tuple[int, str]], now: datetime, *, way: str) -> None:
+async def hold(conn: Conn, upload: Upload, etags: Sequence[tuple[int, str]], now: datetime, *, way: Way) -> None:
     """Record (number, ETag) as held, with an event for each part that was not held before."""
-    fresh = await parts.hold(conn, upload.id, etags, now)
+    fresh = await parts.hold(conn, upload.id, etags, now, way)
     data = [{"number": number, "size": size, "way": way} for number, size in fresh]
     await events.append_each(conn, "part_completed", upload, now, data)
     await _count(conn, upload, len(fresh), sum(size for _, size in fresh), now)

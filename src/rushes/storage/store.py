@@ -9,7 +9,9 @@ from pydantic import SecretStr
 
 from rushes.config import Settings
 from rushes.errors import Misconfigured
+from rushes.plan import Profile
 from rushes.storage.keys import Place
+from rushes.storage.profiles import profile_of
 from rushes.storage.s3 import S3
 from rushes.storage.signer import Credentials, Endpoint, Signer
 
@@ -20,9 +22,19 @@ class Storage:
     `s3` talks to the internal endpoint. What `signer()` signs is for `public`, the endpoint that clients see.
     """
 
-    def __init__(self, s3: S3, public: Endpoint, *, incoming: Place, originals: Place, renditions: Place) -> None:
+    def __init__(
+        self,
+        s3: S3,
+        public: Endpoint,
+        profile: Profile,
+        *,
+        incoming: Place,
+        originals: Place,
+        renditions: Place,
+    ) -> None:
         self.s3 = s3
         self.public = public
+        self.profile = profile
         self.incoming = incoming
         self.originals = originals
         self.renditions = renditions
@@ -60,7 +72,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
         "renditions": Place.parse(settings.bucket_renditions),
     }
     async with S3(internal, _credentials(settings)) as s3:
-        yield Storage(s3, public, **places)
+        yield Storage(s3, public, profile_of(settings, internal.netloc), **places)
 
 
 def _endpoint(settings: Settings, url: str | None) -> Endpoint:
