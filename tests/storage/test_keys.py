@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.errors import Invalid, Misconfigured
-from rushes.storage import Place, asset_prefix, original_key, rendition_key, rendition_prefix
+from rushes.storage import (
+    Place,
+    asset_prefix,
+    original_key,
+    rendition_key,
+    rendition_prefix,
+    staged_key,
+    staged_prefix,
+)
 
 ASSET = UUID("0190f000-0000-7000-8000-000000000001")
 PLACE = Place("bucket", "some/prefix/")
@@ -24,6 +32,8 @@ def test_keys_are_made_of_ids() -> None:
         f"some/prefix/acme/u-1/{ASSET}/3/720p.mp4"
     )
     assert rendition_prefix(PLACE, "acme", "u-1", ASSET, epoch=3) == f"some/prefix/acme/u-1/{ASSET}/3/"
+    assert staged_key(PLACE, "acme", "u-1", ASSET, 7) == f"{staged_prefix(PLACE, 'acme', 'u-1', ASSET)}7"
+    assert staged_prefix(PLACE, "acme", "u-1", ASSET) == f"some/prefix/acme/u-1/{ASSET}/parts/"
     assert asset_prefix(Place("bucket", ""), "acme", "u-1", ASSET) == f"acme/u-1/{ASSET}/"
 
 

@@ -8,6 +8,8 @@ from rushes.storage.keys import (
     original_key,
     rendition_key,
     rendition_prefix,
+    staged_key,
+    staged_prefix,
 )
 from rushes.storage.links import presign_get
 from rushes.storage.probe import Capabilities, probe
@@ -40,4 +42,6 @@ __all__ = [
     "put_file",
     "rendition_key",
     "rendition_prefix",
+    "staged_key",
+    "staged_prefix",
 ]

@@ -2,6 +2,7 @@
 
     {tenant}/{creator}/{asset}/original            what was uploaded
     {tenant}/{creator}/{asset}/{epoch}/{name}      what run number `epoch` of the processing made of it
+    {tenant}/{creator}/{asset}/parts/{number}      a part of a staged upload, in the incoming place until it is settled
 
 Tenant and creator come from tokens of foreign issuers and may be any text. One that is safe as it stands is used as it
 is; any other becomes ``~`` and the base32 of its SHA-256: ``~`` begins no safe id, so the two kinds never meet.
@@ -53,6 +54,16 @@ def asset_prefix(place: Place, tenant: str, creator: str, asset: UUID) -> str:
 def original_key(place: Place, tenant: str, creator: str, asset: UUID) -> str:
     """The key of the uploaded file."""
     return f"{asset_prefix(place, tenant, creator, asset)}original"
+
+
+def staged_prefix(place: Place, tenant: str, creator: str, asset: UUID) -> str:
+    """What the keys of an asset's staged parts begin with; the part's number, in plain digits, ends them."""
+    return f"{asset_prefix(place, tenant, creator, asset)}parts/"
+
+
+def staged_key(place: Place, tenant: str, creator: str, asset: UUID, number: int) -> str:
+    """The key of one staged part, from 1."""
+    return f"{staged_prefix(place, tenant, creator, asset)}{number}"
 
 
 def rendition_prefix(place: Place, tenant: str, creator: str, asset: UUID, *, epoch: int) -> str:
