@@ -8,13 +8,14 @@ import random
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from awscrt import checksums
 
 from rushes.checksum import combine, crc64nvme, encode
-from rushes.errors import NotFound, Rejected
+from rushes.errors import Conflict, Invalid, NotFound, Rejected
 from rushes.model import new_id
 from rushes.storage import DonePart, PartSigner, Storage, bare_etag, original_key
 
@@ -155,6 +156,59 @@ async def test_the_object_has_the_crc_that_the_parts_combine_to(storage: Storage
     )
     assert (found.checksum_type, found.content_type) == ("FULL_OBJECT", "video/mp4")
     assert b"".join([chunk async for chunk in storage.s3.get_range(upload.bucket, upload.key)]) == whole
+
+
+async def test_a_wrong_crc32c_of_the_whole_is_refused_too(storage: Storage) -> None:
+    upload = await an_upload(storage, "crc32c")
+    body = RANDOM.randbytes(1000)
+    s3, right, wrong = storage.s3, ALGORITHMS["crc32c"](body), ALGORITHMS["crc32c"](body[1:])
+    etag = await s3.upload_part(upload.bucket, upload.key, upload.id, 1, body, checksum=right, algorithm="crc32c")
+    for checksum, refusal in ((wrong, Rejected), (right, None)):
+        complete = s3.complete_multipart(
+            upload.bucket, upload.key, upload.id, [DonePart(1, etag)], checksum=checksum, checksum_algorithm="crc32c"
+        )
+        if refusal is None:
+            await complete
+        else:
+            with pytest.raises(refusal):
+                await complete
+    found = await s3.head(upload.bucket, upload.key)
+    assert found is not None
+    assert (found.checksum, found.checksum_algorithm, found.checksum_type) == (right, "crc32c", "FULL_OBJECT")
+    with pytest.raises(Invalid):
+        await s3.complete_multipart(upload.bucket, upload.key, upload.id, [], checksum="x", checksum_algorithm="sha256")
+
+
+async def test_objects_become_parts_only_as_they_were_meant(storage: Storage, upload: Upload) -> None:
+    s3, place = storage.s3, storage.incoming
+    bodies = [RANDOM.randbytes(5 * MIB), RANDOM.randbytes(1000)]
+    keys = [f"{place.prefix}{uuid4()}/{number}" for number in (1, 2)]
+    sent = [
+        await s3.put_object(place.bucket, key, body, size=len(body)) for key, body in zip(keys, bodies, strict=True)
+    ]
+
+    async def copy(number: int, **options: Any) -> tuple[str, str | None]:
+        return await s3.upload_part_copy(
+            upload.bucket, upload.key, upload.id, number, place.bucket, keys[number - 1], **options
+        )
+
+    with pytest.raises(Conflict) as conflict:
+        await copy(1, if_match=sent[1])
+    assert conflict.value.code == "storage_precondition_failed"
+    copies = [await copy(number, if_match=f'"{sent[number - 1]}"') for number in (1, 2)]
+    copies.append(await copy(1, if_match=sent[0], start=10, length=90))
+    pieces = [*bodies, bodies[0][10:100]]
+    assert [checksum for _, checksum in copies] == [encode(crc64nvme(piece)) for piece in pieces]
+    copies[0] = await copy(1)  # the range went to part 1 as well: the last copy counts
+    combined = encode(combine((crc64nvme(body), len(body)) for body in bodies))
+    await upload.complete([DonePart(number, copies[number - 1][0]) for number in (1, 2)], combined)
+    assert b"".join([chunk async for chunk in s3.get_range(upload.bucket, upload.key)]) == b"".join(bodies)
+    await s3.delete_objects(place.bucket, keys)
+    again = await an_upload(storage)
+    with pytest.raises(NotFound) as unknown:
+        await s3.upload_part_copy(again.bucket, again.key, again.id, 1, place.bucket, keys[0])
+    assert unknown.value.code == "storage_object_unknown"
+    await s3.abort_multipart(again.bucket, again.key, again.id)
 
 
 async def test_completing_again_gives_the_same_object(storage: Storage, upload: Upload) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,11 +26,15 @@ async def test_seaweedfs_enforces_everything_and_the_probe_leaves_nothing(storag
         enforces_md5=True,
         enforces_length=True,
         enforces_signature=True,
-        enforces_full_object=True,
+        enforces_sha256=True,
+        full_object=("crc64nvme", "crc32c"),
+        etag_of_md5=True,
+        copies=True,
+        copies_if_match=True,
         clock_skew=found.clock_skew,
         exposes_etag=True,
     )
-    assert found.part_algorithms == ("crc64nvme", "crc32c", "md5")
+    assert found.part_algorithms == ("crc64nvme", "crc32c", "md5", "sha256")
     assert found.clock_skew is not None
     assert abs(found.clock_skew) < 10
     prefix = f"{storage.incoming.prefix}probe-"
@@ -53,7 +58,7 @@ async def test_a_store_that_nods_at_everything_is_seen_through(settings: Setting
             body = "<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"
         else:
             body = "" if method != "POST" else "<DeleteResult/>"
-        return scripted.answer("200 OK", body, ETag='"e"')
+        return scripted.answer("200 OK", body, ETag='"e"', Last_Modified="Mon, 02 Mar 2026 10:00:00 GMT")
 
     async with (
         scripted.serving(nod) as (endpoint, _),
@@ -66,7 +71,11 @@ async def test_a_store_that_nods_at_everything_is_seen_through(settings: Setting
         enforces_md5=False,
         enforces_length=False,
         enforces_signature=False,
-        enforces_full_object=False,
+        enforces_sha256=False,
+        full_object=(),
+        etag_of_md5=False,
+        copies=False,
+        copies_if_match=False,
         clock_skew=None,
         exposes_etag=False,
     )
@@ -84,3 +93,25 @@ async def test_a_store_that_cannot_be_probed_is_not_judged(settings: Settings) -
         with pytest.raises(Misconfigured) as raised:
             await probe(storage, at=datetime.now(UTC))
     assert raised.value.code == "storage_bucket_unknown"
+
+
+def test_what_another_release_kept_is_probed_anew() -> None:
+    found = Capabilities(
+        enforces_crc64nvme=False,
+        enforces_crc32c=True,
+        enforces_md5=True,
+        enforces_sha256=False,
+        enforces_length=True,
+        enforces_signature=True,
+        full_object=("crc32c",),
+        etag_of_md5=True,
+        copies=True,
+        copies_if_match=False,
+        clock_skew=None,
+        exposes_etag=True,
+    )
+    kept = json.loads(json.dumps(found.to_json()))
+    assert Capabilities.from_json(kept) == found
+    assert Capabilities.from_json(kept | {"more": 1}) is None
+    del kept["copies"]
+    assert Capabilities.from_json(kept) is None

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from rushes.errors import Invalid, Misconfigured, Unavailable
 from rushes.storage import Credentials, Endpoint, Signer
-from rushes.storage.signer import Addressing, checksum_header
+from rushes.storage.endpoint import Addressing
+from rushes.storage.signer import checksum_header
 
 AT = datetime(2026, 3, 4, 5, 6, 7, 890_000, tzinfo=UTC)
 CHECKSUMS = {
@@ -216,6 +217,19 @@ def test_the_fast_path_signs_what_the_general_one_signs(algorithm: str) -> None:
         query = {"partNumber": str(number), "uploadId": "up/load="}
         bound = send | {"content-length": str(length)}
         assert url == signer.presign("PUT", "bucket", "t/c/a/original", at=AT, seconds=900, query=query, headers=bound)
+
+
+@pytest.mark.parametrize("algorithm", CHECKSUMS)
+@pytest.mark.parametrize("addressing", ["path", "virtual"])
+def test_staged_parts_are_objects_signed_as_the_general_path_signs_them(algorithm: str, addressing: Addressing) -> None:
+    signer, prefix = a_signer(addressing=addressing), "in coming/ü~/parts/"
+    parts = signer.staged("bucket", prefix, algorithm=algorithm, at=AT, seconds=900)
+    wanted = [(number, 5 * 1024**2 + number, CHECKSUMS[algorithm]) for number in (1, 2, 999, 10_000)]
+    for (url, send), (number, length, _) in zip(parts.sign_all(wanted), wanted, strict=True):
+        bound = send | {"content-length": str(length)}
+        assert url == signer.presign("PUT", "bucket", f"{prefix}{number}", at=AT, seconds=900, headers=bound)
+    with pytest.raises(Invalid):
+        signer.staged("bucket", "", algorithm=algorithm, at=AT, seconds=900)
 
 
 @pytest.mark.parametrize("algorithm", CHECKSUMS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from rushes.db import stores
 from rushes.ingest.context import Context
 from rushes.storage import Capabilities, probe
@@ -14,9 +12,8 @@ async def capabilities_of(ctx: Context) -> Capabilities:
     place = place_of(ctx)
     async with ctx.db.transaction() as conn:
         kept = await stores.capabilities(conn, place)
-    if kept is not None:
-        return Capabilities(**kept[0])
-    return await probe_now(ctx)
+    found = Capabilities.from_json(kept[0]) if kept is not None else None
+    return found or await probe_now(ctx)
 
 
 async def probe_now(ctx: Context) -> Capabilities:
@@ -24,7 +21,7 @@ async def probe_now(ctx: Context) -> Capabilities:
     now = ctx.now()
     found = await probe(ctx.storage, at=now)
     async with ctx.db.transaction() as conn:
-        await stores.keep(conn, place_of(ctx), asdict(found), now)
+        await stores.keep(conn, place_of(ctx), found.to_json(), now)
     return found
 
 

@@ -1,6 +1,7 @@
 """Presigning and multipart over any S3. `open_storage` is the door; `rushes.storage.s3` says what storage can do."""
 
 from rushes.storage.buckets import allow_origins, ensure_bucket
+from rushes.storage.endpoint import Credentials, Endpoint
 from rushes.storage.files import put_file
 from rushes.storage.keys import (
     Place,
@@ -14,7 +15,7 @@ from rushes.storage.keys import (
 from rushes.storage.links import presign_get
 from rushes.storage.probe import Capabilities, probe
 from rushes.storage.s3 import S3, DonePart, ListedObject, OpenUpload, StoredObject, StoredPart, bare_etag
-from rushes.storage.signer import Credentials, Endpoint, PartSigner, Signer
+from rushes.storage.signer import PartSigner, Signer
 from rushes.storage.store import Storage, open_storage
 
 __all__ = [

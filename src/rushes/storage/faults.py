@@ -15,6 +15,7 @@ CopyObject) which botocore turns into a 500. Source of the codes: "Error respons
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
@@ -104,6 +105,7 @@ _BY_STATUS: Final[Mapping[int, _Kind]] = {
     503: _BUSY,
     507: _FULL,
 }
+_TAGS: Final = {"code": re.compile(rb"<Code>([^<]{1,200})"), "message": re.compile(rb"<Message>([^<]{1,1000})")}
 
 
 @contextmanager
@@ -135,18 +137,28 @@ def translated(operation: str) -> Iterator[None]:
         raise Misconfigured("storage_misconfigured", message, operation=operation) from error
 
 
+def refused(operation: str, status: int, body: bytes) -> Problem:
+    """The error of an answer that came outside of botocore, from its status and its XML body."""
+    found = {name: match[1].decode(errors="replace") for name, tag in _TAGS.items() if (match := tag.search(body))}
+    return _named(operation, status, found.get("code", ""), found.get("message", ""))
+
+
 def _answered(operation: str, error: ClientError) -> Problem:
     """Storage answered, but with an error."""
     body = error.response.get("Error", {})
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    code = str(body.get("Code", ""))
-    facts: dict[str, str | int] = {"storage_code": code, "status": status, "cause": str(body.get("Message", ""))}
+    return _named(operation, status, str(body.get("Code", "")), str(body.get("Message", "")))
+
+
+def _named(operation: str, status: int, code: str, cause: str) -> Problem:
+    facts: dict[str, str | int] = {"storage_code": code, "status": status, "cause": cause}
     kind = _BY_CODE.get(code) or _BY_STATUS.get(status)
     if kind is not None:
         return _problem(kind, operation, **facts)
     if status >= 500:
         return _problem(_FAILED, operation, **facts)
-    return Invalid("storage_request_refused", f"Storage refuses the request: {error}", operation=operation, **facts)
+    message = f"Storage refuses the request: {code or status} {cause}".rstrip()
+    return Invalid("storage_request_refused", message, operation=operation, **facts)
 
 
 def _problem(kind: _Kind, operation: str, **facts: str | int) -> Problem:

@@ -15,7 +15,7 @@ ledger of our own, since not every store lists checksums. Errors are those of `r
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
-from rushes.errors import Misconfigured, NotFound, Unavailable
+from rushes.errors import Invalid, Misconfigured, NotFound, Unavailable
+from rushes.storage.endpoint import Credentials, Endpoint
 from rushes.storage.faults import translated
 from rushes.storage.metadata import decode_metadata, encode_metadata
-from rushes.storage.signer import Credentials, Endpoint
+from rushes.storage.signer import Signer, checksum_header
+from rushes.storage.stream import Streams
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
@@ -38,6 +40,9 @@ READ_TIMEOUT: Final = 60.0  # seconds without a byte: a store may think that lon
 ATTEMPTS: Final = 4
 CHUNK: Final = 1024**2  # bytes
 DELETE_BATCH: Final = 1000  # keys, the most DeleteObjects takes
+STREAM_SECONDS: Final = 300  # how long a streamed request may wait for its connection; it lasts as long as it lasts
+
+FULL_OBJECT: Final = ("crc64nvme", "crc32c")  # what parts' checksums combine into; S3 takes CRCs only
 
 _CHECKSUM_FIELDS: Final[Mapping[str, str]] = {
     "crc64nvme": "ChecksumCRC64NVME",
@@ -129,10 +134,19 @@ class S3:
         )
         self._stack = AsyncExitStack()
         self._client: S3Client | None = None
+        self._streams = Streams(
+            endpoint,
+            connections,
+            authorities=self._session.get_config_variable("ca_bundle"),
+            connect_timeout=connect_timeout,
+            stall=read_timeout,
+        )
+        self._signer: Signer | None = None
 
     async def __aenter__(self) -> Self:
         keys = self._credentials
         with translated("open"):
+            await self._stack.enter_async_context(self._streams)
             self._client = await self._stack.enter_async_context(
                 self._session.create_client(
                     "s3",
@@ -176,6 +190,13 @@ class S3:
         expires_at = getattr(found, "_expiry_time", None)
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token, expires_at)
 
+    async def signer(self) -> Signer:
+        """A signer for the internal endpoint with the credentials of now. Raises as `credentials` does."""
+        credentials = await self.credentials()
+        if self._signer is None or self._signer.credentials != credentials:
+            self._signer = Signer(self.endpoint, credentials)
+        return self._signer
+
     async def create_multipart(
         self,
         bucket: str,
@@ -200,15 +221,108 @@ class S3:
             return (await self.client.create_multipart_upload(**request))["UploadId"]
 
     async def upload_part(
-        self, bucket: str, key: str, storage_upload_id: str, number: int, body: bytes, *, checksum: str | None
+        self,
+        bucket: str,
+        key: str,
+        storage_upload_id: str,
+        number: int,
+        body: bytes,
+        *,
+        checksum: str | None,
+        algorithm: str = "crc64nvme",
     ) -> str:
-        """Send one part from memory, with the CRC64NVME it must have; return its ETag."""
-        request: dict[str, Any] = {"ChecksumCRC64NVME": checksum} if checksum else {}
+        """Send one part from memory, with the checksum it must have; return its ETag."""
+        request = _with_checksum(checksum, algorithm)
         with translated("upload_part"):
             answer = await self.client.upload_part(
                 Bucket=bucket, Key=key, UploadId=storage_upload_id, PartNumber=number, Body=body, **request
             )
             return bare_etag(answer["ETag"])
+
+    async def stream_part(
+        self,
+        bucket: str,
+        key: str,
+        storage_upload_id: str,
+        number: int,
+        body: AsyncIterator[bytes],
+        *,
+        length: int,
+        at: datetime,
+        checksum: str | None = None,
+        algorithm: str = "crc64nvme",
+    ) -> str:
+        """Send one part of exactly `length` bytes as they come, in constant memory; return its ETag. `at` is now.
+
+        Tried once: the bytes are gone. Nothing is stored unless `body` ends in good order after `length` bytes, so what
+        is wrong with them can be raised at its very end. What `body` raises leaves as it is.
+
+        Raises:
+            Invalid: stream_length_wrong, when `body` is shorter or longer.
+            Rejected: storage_checksum_mismatch.
+            NotFound: storage_upload_unknown.
+            Unavailable: storage broke off, or took no bytes for a minute.
+        """
+        query = {"partNumber": str(number), "uploadId": storage_upload_id}
+        bound = {"content-length": str(length)} | _checksum_headers(checksum, algorithm)
+        url = (await self.signer()).presign(
+            "PUT", bucket, key, at=at, seconds=STREAM_SECONDS, query=query, headers=bound
+        )
+        return bare_etag(await self._streams.put(url, bound, body, length, "stream_part"))
+
+    async def stream_object(
+        self,
+        bucket: str,
+        key: str,
+        body: AsyncIterator[bytes],
+        *,
+        length: int,
+        at: datetime,
+        checksum: str | None = None,
+        algorithm: str = "crc64nvme",
+    ) -> str:
+        """Write an object of exactly `length` bytes as they come; as `stream_part` in everything."""
+        bound = {"content-length": str(length)} | _checksum_headers(checksum, algorithm)
+        url = (await self.signer()).presign("PUT", bucket, key, at=at, seconds=STREAM_SECONDS, headers=bound)
+        return bare_etag(await self._streams.put(url, bound, body, length, "stream_object"))
+
+    async def upload_part_copy(
+        self,
+        bucket: str,
+        key: str,
+        storage_upload_id: str,
+        number: int,
+        source_bucket: str,
+        source_key: str,
+        *,
+        if_match: str | None = None,
+        start: int = 0,
+        length: int | None = None,
+        algorithm: str = "crc64nvme",
+    ) -> tuple[str, str | None]:
+        """Make a part of an object, or of `length` of its bytes from `start`: (ETag, its checksum if storage tells it).
+
+        `if_match` is the ETag the source must have; stores that the probe saw ignore it copy whatever is there.
+
+        Raises:
+            Conflict: storage_precondition_failed, when the source is another object by now.
+            NotFound: storage_object_unknown, storage_upload_unknown.
+            Misconfigured: storage_unsupported.
+        """
+        request: dict[str, Any] = {"CopySource": {"Bucket": source_bucket, "Key": source_key}}
+        if if_match:
+            request["CopySourceIfMatch"] = f'"{bare_etag(if_match)}"'
+        if length is not None:
+            request["CopySourceRange"] = f"bytes={start}-{start + length - 1}"
+        with translated("upload_part_copy"):
+            answer = await self.client.upload_part_copy(
+                Bucket=bucket, Key=key, UploadId=storage_upload_id, PartNumber=number, **request
+            )
+            copied = answer.get("CopyPartResult")
+            if not copied:  # a store that does not know of copies took it for an empty part
+                raise Misconfigured("storage_unsupported", "This storage does not make parts of objects.")
+            checksum = copied.get(_CHECKSUM_FIELDS.get(algorithm, ""))
+            return bare_etag(copied["ETag"]), str(checksum) if checksum else None
 
     async def list_parts(self, bucket: str, key: str, storage_upload_id: str) -> list[StoredPart]:
         """All parts that storage holds of an upload, in ascending order.
@@ -241,27 +355,30 @@ class S3:
         parts: Sequence[DonePart],
         *,
         checksum: str | None = None,
+        checksum_algorithm: str = "crc64nvme",
         size: int | None = None,
-        part_algorithm: str = "crc64nvme",
     ) -> str:
         """Make the object of its parts and return its ETag; again with the same parts, most stores answer the same.
 
-        `checksum` is the CRC64NVME of the whole object and `size` its length: a store that knows how refuses when they
-        are not what the parts add up to. Part checksums are of `part_algorithm`.
+        `checksum` is the CRC of the whole object (crc64nvme or crc32c) and `size` its length: a store that knows how
+        refuses when they are not what the parts add up to. The checksums of `parts` are of that algorithm too.
 
         Raises:
             NotFound: storage_upload_unknown: completed long ago, aborted, or never opened.
             Rejected: storage_checksum_mismatch, storage_part_unknown, storage_part_too_small.
             Unavailable: it may have happened, or not.
         """
-        field = _CHECKSUM_FIELDS.get(part_algorithm)
+        field = _CHECKSUM_FIELDS.get(checksum_algorithm)
         listed: list[dict[str, Any]] = []
         for part in sorted(parts, key=lambda part: part.number):
             named: dict[str, Any] = {"PartNumber": part.number, "ETag": f'"{bare_etag(part.etag)}"'}
             listed.append(named | ({field: part.checksum} if field and part.checksum else {}))
         request: dict[str, Any] = {"MultipartUpload": {"Parts": listed}}
         if checksum is not None:
-            request |= {"ChecksumCRC64NVME": checksum, "ChecksumType": "FULL_OBJECT"}
+            if checksum_algorithm not in FULL_OBJECT:
+                message = f"Storage knows no {checksum_algorithm[:40]!r} of a whole object made of parts."
+                raise Invalid("storage_request_refused", message)
+            request |= {_CHECKSUM_FIELDS[checksum_algorithm]: checksum, "ChecksumType": "FULL_OBJECT"}
         if size is not None:
             request["MpuObjectSize"] = size
         with translated("complete_multipart"):
@@ -335,11 +452,10 @@ class S3:
         content_type: str | None = None,
         metadata: Mapping[str, str] | None = None,
         checksum: str | None = None,
+        algorithm: str = "crc64nvme",
     ) -> str:
-        """Write an object of `size` bytes in one request, with the CRC64NVME it must have; return its ETag."""
-        request: dict[str, Any] = {"Metadata": encode_metadata(metadata or {})}
-        if checksum:
-            request["ChecksumCRC64NVME"] = checksum
+        """Write an object of `size` bytes in one request, with the checksum it must have; return its ETag."""
+        request = {"Metadata": encode_metadata(metadata or {})} | _with_checksum(checksum, algorithm)
         if content_type:
             request["ContentType"] = content_type
         with translated("put_object"):
@@ -376,6 +492,18 @@ class S3:
 def bare_etag(etag: str) -> str:
     """An ETag without its quotes: clients report it both ways."""
     return etag.strip('"')
+
+
+def _with_checksum(checksum: str | None, algorithm: str) -> dict[str, Any]:
+    """botocore's parameter for a body's checksum. Raises `Invalid` for an algorithm we do not know."""
+    if checksum is None:
+        return {}
+    checksum_header(algorithm)
+    return {_CHECKSUM_FIELDS.get(algorithm, "ContentMD5"): checksum}
+
+
+def _checksum_headers(checksum: str | None, algorithm: str) -> dict[str, str]:
+    return {} if checksum is None else {checksum_header(algorithm): checksum}
 
 
 def _checksum(answer: Mapping[str, Any]) -> tuple[str | None, str | None]:

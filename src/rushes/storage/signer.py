@@ -5,8 +5,9 @@ What comes to exist, in order, and how long it lives:
 1. `Endpoint` and `Credentials`: values, made once from the settings.
 2. `Signer`: one a (endpoint, credentials). It keeps the signing key of the newest date as two SHA-256 states, so that a
    signature costs no key derivation. `presign` signs any request, some 20 µs each.
-3. `PartSigner`: one a (bucket, key, storage upload, second). Everything but part number, length and checksum is hashed
-   beforehand, so a part costs three short hashes: about 2 µs.
+3. `PartSigner`: one a (bucket, key, storage upload, second), or for parts that are objects of their own one a (bucket,
+   prefix, second). Everything but part number, length and checksum is hashed beforehand, so a part costs three short
+   hashes: about 2 µs.
 
 Lengths and checksums are bound as *signed headers*. They are never hoisted into the query, where AWS ignores them
 (aws/aws-sdk#480): only a signed header makes storage refuse another body.
@@ -18,20 +19,18 @@ byte for byte those of botocore's `S3SigV4QueryAuth`; the tests hold us to that.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import quote
 
-from rushes.errors import Invalid, Misconfigured, Unavailable
+from rushes.errors import Invalid, Unavailable
+from rushes.storage.endpoint import Credentials, Endpoint
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-Addressing = Literal["path", "virtual"]
 SignedPart = tuple[str, dict[str, str]]
 
 MAX_EXPIRES: Final = 7 * 24 * 3600  # seconds; SigV4 refuses more
@@ -53,81 +52,8 @@ _CHECKSUM_SHAPES: Final[Mapping[str, re.Pattern[str]]] = {
 }
 _HEADER_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
-_HOSTABLE: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-_HOSTABLE_WITH_DOTS: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?=[a-z0-9])){1,61}[a-z0-9]")
-_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 _INNER: Final = bytes(byte ^ 0x36 for byte in range(256))  # RFC 2104's ipad and opad as translation tables
 _OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """An access key. `expires_at` (aware) is set for temporary ones: no URL outlives it."""
-
-    access_key: str
-    secret_key: str = field(repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    expires_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where an S3 answers: `scheme://netloc/path`, the region it signs for, and how it takes the bucket's name."""
-
-    scheme: Literal["http", "https"]
-    netloc: str
-    path: str
-    region: str
-    addressing: Addressing
-
-    @classmethod
-    def parse(cls, url: str | None, *, region: str, addressing: Addressing) -> Endpoint:
-        """Read an endpoint URL; None means AWS in that region. A path in it is a prefix of every request.
-
-        Raises:
-            Misconfigured: not an http(s) address, or one with a user, query or fragment.
-        """
-        if url is None:
-            domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
-            return cls("https", f"s3.{region}.{domain}", "", region, addressing)
-        try:
-            parts = urlsplit(url)
-            valid = parts.hostname is not None and (parts.port is None or parts.port > 0)
-        except ValueError:
-            valid = False
-        if not valid or parts.scheme not in _DEFAULT_PORTS or "@" in parts.netloc or parts.query or parts.fragment:
-            raise Misconfigured(
-                "storage_endpoint_invalid",
-                f"The storage endpoint {url!r} is not an address like https://s3.example.com or http://127.0.0.1:8333.",
-            )
-        scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
-        return cls(scheme, parts.netloc.lower(), quote(parts.path.rstrip("/"), safe="/~%"), region, addressing)
-
-    @property
-    def origin(self) -> str:
-        return f"{self.scheme}://{self.netloc}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether this machine itself is meant: such requests must not go to a proxy that the environment names."""
-        host = urlsplit(self.origin).hostname or ""
-        address = _address(host)
-        return address.is_loopback if address else host == "localhost" or host.endswith(".localhost")
-
-    def locate(self, bucket: str, key: str) -> tuple[str, str, str]:
-        """(Host header, URL without query, canonical path) of an object; an empty key means the bucket."""
-        encoded = quote(key, safe="/~")
-        if self.addressing == "virtual" and self._hostable(bucket):
-            netloc, path = f"{bucket}.{self.netloc}", f"{self.path}/{encoded}"
-        else:
-            slash = "/" if key else ""
-            netloc, path = self.netloc, f"{self.path}/{quote(bucket, safe='')}{slash}{encoded}"
-        return netloc.removesuffix(_DEFAULT_PORTS[self.scheme]), f"{self.scheme}://{netloc}{path}", path
-
-    def _hostable(self, bucket: str) -> bool:
-        # A wildcard certificate covers one label, so a bucket with dots fits into the host only without TLS.
-        shape = _HOSTABLE if self.scheme == "https" else _HOSTABLE_WITH_DOTS
-        return shape.fullmatch(bucket) is not None and _address(urlsplit(self.origin).hostname or "") is None
 
 
 class _Moment(NamedTuple):
@@ -142,8 +68,24 @@ class _Moment(NamedTuple):
         return self.stamp[:8]
 
 
+class _Bound(NamedTuple):
+    """The signed headers of a part: the checksum's name, all names, and the lines before and after the checksum."""
+
+    header: str
+    names: str
+    before: str
+    after: str
+
+    @classmethod
+    def of(cls, host: str, algorithm: str) -> _Bound:
+        header = checksum_header(algorithm)
+        first, second = sorted(("host", header))  # the checksum goes before Host when it is Content-MD5
+        lines = (f"{header}:", f"\nhost:{host}\n") if first == header else (f"host:{host}\n{header}:", "\n")
+        return cls(header, f"content-length;{first};{second}", *lines)
+
+
 class PartSigner:
-    """Signs parts of one storage upload as of one second; made by `Signer.parts`. Safe to share between threads."""
+    """Signs the parts of one upload as of one second; made by `Signer.parts` or `Signer.staged`. Safe between threads."""
 
     __slots__ = ("_after", "_before", "_canonical", "_fits", "_header", "_inner", "_outer", "_tail", "expires_at")
 
@@ -274,22 +216,54 @@ class Signer:
             Invalid: an algorithm other than crc64nvme, crc32c, sha256 and md5, or a lifetime below one second.
             Unavailable: the credentials have expired.
         """
-        header = checksum_header(algorithm)
         host, url, path = self.endpoint.locate(bucket, key)
+        bound = _Bound.of(host, algorithm)
         moment = self._moment(at, seconds)
-        bound = ("content-length", *sorted(("host", header)))  # the checksum goes before Host when it is Content-MD5
-        auth = self._auth_query(moment, ";".join(bound))
+        auth = self._auth_query(moment, bound.names)
         upload = f"uploadId={_encode(storage_upload_id)}"
-        before, after = (f"{header}:", f"\nhost:{host}\n") if bound[1] == header else (f"host:{host}\n{header}:", "\n")
+        return self._part_signer(
+            bound,
+            moment,
+            algorithm,
+            canonical=(f"PUT\n{path}\n{_joined(sorted(auth))}&partNumber=", f"&{upload}"),
+            url=(f"{url}?partNumber=", f"&{upload}&{_joined(auth)}&X-Amz-Signature="),
+        )
+
+    def staged(self, bucket: str, prefix: str, *, algorithm: str, at: datetime, seconds: float) -> PartSigner:
+        """A signer for parts that are objects of their own: part 7 is the object `prefix` + "7". Binds what `parts` binds.
+
+        Raises:
+            Invalid: an algorithm other than crc64nvme, crc32c, sha256 and md5, an empty prefix, a lifetime below a second.
+            Unavailable: the credentials have expired.
+        """
+        if not prefix:
+            raise Invalid("storage_prefix_missing", "Staged parts need a key prefix of their own.")
+        host, url, path = self.endpoint.locate(bucket, prefix)
+        bound = _Bound.of(host, algorithm)
+        moment = self._moment(at, seconds)
+        auth = self._auth_query(moment, bound.names)
+        return self._part_signer(
+            bound,
+            moment,
+            algorithm,
+            canonical=(f"PUT\n{path}", f"\n{_joined(sorted(auth))}"),
+            url=(url, f"?{_joined(auth)}&X-Amz-Signature="),
+        )
+
+    def _part_signer(
+        self, bound: _Bound, moment: _Moment, algorithm: str, *, canonical: tuple[str, str], url: tuple[str, str]
+    ) -> PartSigner:
+        """`canonical` and `url` are what goes before and after the part's number in the signed request and in its URL."""
+        before, after = canonical
         inner, outer = self._signing_states(moment)
         return PartSigner(
-            header=header,
+            header=bound.header,
             fits=_CHECKSUM_SHAPES[algorithm],
-            canonical=hashlib.sha256(f"PUT\n{path}\n{_joined(sorted(auth))}&partNumber=".encode()),
-            tail=(f"&{upload}\ncontent-length:", f"\n{before}", f"{after}\n{';'.join(bound)}\nUNSIGNED-PAYLOAD"),
+            canonical=hashlib.sha256(before.encode()),
+            tail=(f"{after}\ncontent-length:", f"\n{bound.before}", f"{bound.after}\n{bound.names}\nUNSIGNED-PAYLOAD"),
             inner=inner,
             outer=outer,
-            url=(f"{url}?partNumber=", f"&{upload}&{_joined(auth)}&X-Amz-Signature="),
+            url=url,
             expires_at=moment.start + timedelta(seconds=moment.lifetime),
         )
 
@@ -383,10 +357,3 @@ def _hmac_states(key: bytes) -> tuple[_Hash, _Hash]:
     """HMAC-SHA-256 as the two hash states it consists of (RFC 2104), because those can be copied mid-message."""
     block = (hashlib.sha256(key).digest() if len(key) > 64 else key).ljust(64, b"\0")
     return hashlib.sha256(block.translate(_INNER)), hashlib.sha256(block.translate(_OUTER))
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

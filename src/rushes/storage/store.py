@@ -10,10 +10,11 @@ from pydantic import SecretStr
 from rushes.config import Settings
 from rushes.errors import Misconfigured
 from rushes.plan import Profile
+from rushes.storage.endpoint import Credentials, Endpoint
 from rushes.storage.keys import Place
 from rushes.storage.profiles import profile_of
 from rushes.storage.s3 import S3
-from rushes.storage.signer import Credentials, Endpoint, Signer
+from rushes.storage.signer import Signer
 
 
 class Storage:
@@ -55,6 +56,10 @@ class Storage:
         if self._signer is None or self._signer.credentials != credentials:
             self._signer = Signer(self.public, credentials)
         return self._signer
+
+    async def internal_signer(self) -> Signer:
+        """The signer for the endpoint that the server itself talks to. Raises as `signer` does."""
+        return await self.s3.signer()
 
 
 @asynccontextmanager
