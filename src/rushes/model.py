@@ -229,6 +229,11 @@ class Part:
     way: Way | None
     copied_etag: str | None  # staged layout: what the copy in the multipart upload answered
 
+    @property
+    def assembled_etag(self) -> str | None:
+        """By which the multipart upload knows the part: the copy's where it was copied, else its own."""
+        return self.copied_etag or self.etag
+
 
 @dataclass(frozen=True, slots=True)
 class Asset:

@@ -34,7 +34,7 @@ async def open_checksums(conn: Conn, upload_id: UUID, rows: Sequence[tuple[int, 
         SELECT %(id)s, number, size, checksum, 1
         FROM unnest(%(numbers)s::int[], %(sizes)s::bigint[], %(checksums)s::text[]) AS new (number, size, checksum)
         ON CONFLICT (upload_id, number) DO UPDATE SET checksum = EXCLUDED.checksum, grants = p.grants + 1,
-            proof = 'client', etag = NULL, held_at = NULL, way = NULL, copied_etag = NULL, copier = NULL""",
+            proof = 'client', etag = NULL, held_at = NULL, way = NULL, copied_etag = NULL""",
         {"id": upload_id, "numbers": list(numbers), "sizes": list(sizes), "checksums": list(checksums)},
     )
 

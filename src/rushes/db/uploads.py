@@ -69,9 +69,9 @@ async def page(
 
 
 async def outstanding(conn: Conn) -> int:
-    """Bytes announced by open uploads and not in storage yet."""
+    """Bytes announced by open uploads and not in storage yet; staged ones are there twice in the end."""
     cursor = await conn.execute(
-        """SELECT COALESCE(sum(size - held_bytes), 0)::bigint FROM uploads
+        """SELECT COALESCE(sum((size - held_bytes) * (1 + (layout = 'staged')::int)), 0)::bigint FROM uploads
         WHERE state IN ('initiated', 'uploading', 'finalizing') AND expires_at > now()"""
     )
     row = await cursor.fetchone()

@@ -7,7 +7,7 @@ from uuid import UUID
 from rushes import events
 from rushes.db import assets, uploads
 from rushes.errors import Conflict
-from rushes.ingest import quota
+from rushes.ingest import quota, staged
 from rushes.ingest.context import Context, Work
 from rushes.ingest.grant import locked
 from rushes.model import AssetState, Principal, Upload, UploadState
@@ -41,3 +41,4 @@ async def discard(ctx: Context, upload_id: UUID) -> None:
         upload = await uploads.load(conn, upload_id)
     if upload is not None and upload.storage_upload_id is not None:
         await ctx.storage.s3.abort_multipart(upload.bucket, upload.key, upload.storage_upload_id)
+    await staged.remove(ctx, upload_id)

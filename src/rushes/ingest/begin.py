@@ -10,7 +10,7 @@ from uuid import UUID
 from rushes import events
 from rushes.db import Conn, assets, titles, uploads
 from rushes.errors import Conflict, Invalid, NotFound, OverQuota
-from rushes.ingest import quota, tokens
+from rushes.ingest import quota, staged, tokens
 from rushes.ingest.context import Context
 from rushes.ingest.metadata import check_metadata
 from rushes.ingest.tokens import check_reach
@@ -34,8 +34,10 @@ async def begin(
     check_reach(who)
     if not wanted.content_type.isascii():
         raise Invalid("content_type_invalid", "A content type is plain ASCII, such as video/mp4.")
-    if wanted.size is None or wanted.layout is not Layout.MULTIPART:
-        raise Invalid("size_missing", "Say the file's size, and leave the layout out.")
+    if wanted.size is None:
+        raise Invalid("size_missing", "Say the file's size.")
+    if wanted.layout is Layout.STAGED:
+        await staged.check_store(ctx)
     plan = plan_parts(wanted.size, wanted.part_size, ctx.storage.profile, body_limit=ctx.settings.storage_body_limit)
     now = ctx.now()
     async with ctx.db.transaction() as conn:
@@ -73,7 +75,7 @@ async def _begin(
     origin: str,
     now: datetime,
 ) -> Upload:
-    await _check_room(ctx, conn, plan.size)
+    await _check_room(ctx, conn, 2 * plan.size if wanted.layout is Layout.STAGED else plan.size)
     await quota.reserve(conn, who, plan.size)
     title_id = await _title(conn, who, wanted, now)
     asset_id, upload_id = new_id(), new_id()
@@ -161,7 +163,7 @@ async def _check_room(ctx: Context, conn: Conn, size: int) -> None:
     if size > free:
         raise OverQuota(
             "storage_full",
-            f"The object store's disk has room for {max(free, 0)} more bytes; the file has {size}. Make room and try again.",
+            f"The object store's disk has room for {max(free, 0)} more bytes; the upload needs {size}. Make room and try again.",
             free=max(free, 0),
         )
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from rushes import events
 from rushes.db import parts, uploads
 from rushes.errors import Conflict
+from rushes.ingest import staged
 from rushes.ingest.context import Context, Work
 from rushes.ingest.grant import check_checksum, find, locked, record_done
 from rushes.model import Part, Principal, Upload, UploadState
@@ -52,7 +53,8 @@ async def start(ctx: Context, who: Principal, upload_id: UUID, request: Complete
         for checksum in request.checksum:
             await uploads.declare(conn, upload.id, {"crc64nvme": checksum})
         await uploads.move(conn, upload, UploadState.FINALIZING, now)
-        await ctx.engine.enqueue(conn, finalize_work(upload))
+        if not await staged.roll(ctx, conn, upload, now):  # else whoever copies the last part enqueues it
+            await ctx.engine.enqueue(conn, finalize_work(upload))
         await events.append(conn, "upload_finalizing", upload, now)
     return []
 

@@ -19,25 +19,28 @@ from uuid import UUID
 from rushes import checksum, events
 from rushes.db import Conn, assets, parts, uploads
 from rushes.errors import Conflict, Invalid, NotFound, Problem, Rejected, Unavailable
-from rushes.ingest import ledger, quota
+from rushes.ingest import ledger, quota, staged
 from rushes.ingest.abort import discard_work
 from rushes.ingest.complete import NAMED_MISSING, never_sent
 from rushes.ingest.context import Context
 from rushes.ingest.process import start_processing
-from rushes.model import AssetState, Json, Part, Upload, UploadState, Verification, Way
+from rushes.model import AssetState, Json, Layout, Part, Upload, UploadState, Verification, Way
 from rushes.storage import DonePart, StoredObject, StoredPart
 
 
 async def reconcile(ctx: Context, upload_id: UUID, attempt: int) -> str:
-    """Make the ledger add up: "ready" when every part is held, "missing" when parts have to be sent, "over" otherwise."""
+    """Make the ledger add up: "ready" when every part is held, "missing" when parts have to be sent, "over" otherwise.
+
+    "copying" hands over: parts of a staged upload were found, and whoever copies the last of them finalizes again.
+    """
     async with ctx.db.transaction() as conn:
         upload = await _finalizing(conn, upload_id, attempt)
         rows = await parts.all_of(conn, upload_id)
     if upload is None:
         return "over"
     unreported = [part for part in rows if part.held_at is None]
-    if unreported and not await _adopt(ctx, upload, attempt, unreported):
-        return "missing"
+    if unreported and (verdict := await _adopt(ctx, upload, attempt, unreported)) != "ready":
+        return verdict
     declared = upload.declared.get("crc64nvme")
     if declared is not None and declared != combined(rows):
         await fail(
@@ -53,25 +56,33 @@ async def reconcile(ctx: Context, upload_id: UUID, attempt: int) -> str:
     return "ready"
 
 
-async def _adopt(ctx: Context, upload: Upload, attempt: int, unreported: list[Part]) -> bool:
-    """Count unreported parts that storage lists with the right size; send the upload back when some are not there."""
+async def _adopt(ctx: Context, upload: Upload, attempt: int, unreported: list[Part]) -> str:
+    """Count unreported parts that storage has with the right size; send the upload back when some are not there."""
     try:
-        listed = await _listed(ctx, upload)
+        found = await _found(ctx, upload, unreported)
     except NotFound:
-        return True  # completed before, or gone: `assemble` finds out which
-    found = [(part.number, listed[part.number].etag) for part in unreported if _is_there(part, listed)]
+        return "ready"  # completed before, or gone: `assemble` finds out which
     now = ctx.now()
     async with ctx.db.transaction() as conn:
         current = await _finalizing(conn, upload.id, attempt)
         if current is None:
-            return False
+            return "over"
         await ledger.hold(conn, current, found, now, way=Way.FOUND)
         missing = never_sent(
             current, [part for part in await parts.all_of(conn, upload.id) if part.held_at is not None]
         )
         if missing:
             await _send_back(conn, current, missing, now)
-    return not missing
+            return "missing"
+        return "copying" if await staged.roll(ctx, conn, current, now) else "ready"
+
+
+async def _found(ctx: Context, upload: Upload, unreported: list[Part]) -> list[tuple[int, str]]:
+    """(number, ETag) of the unreported parts that storage has."""
+    if upload.layout is Layout.STAGED:
+        return await staged.found(ctx, upload, unreported)
+    listed = await _listed(ctx, upload)
+    return [(part.number, listed[part.number].etag) for part in unreported if _is_there(part, listed)]
 
 
 def _is_there(part: Part, listed: dict[int, StoredPart]) -> bool:
@@ -100,7 +111,7 @@ async def _send_back(conn: Conn, upload: Upload, missing: list[int], now: dateti
 
 
 async def assemble(ctx: Context, upload_id: UUID, attempt: int) -> str:
-    """Complete the upload in storage and verify the object: "whole", "missing" or "over".
+    """Complete the upload in storage and verify the object: "whole", "missing", "copying" or "over".
 
     Raises `Unavailable` when storage has not decided yet: the step is tried again.
     """
@@ -114,7 +125,7 @@ async def assemble(ctx: Context, upload_id: UUID, attempt: int) -> str:
             upload.bucket,
             upload.key,
             upload.storage_upload_id,
-            [DonePart(part.number, part.etag or "") for part in rows],
+            [DonePart(part.number, part.assembled_etag or "") for part in rows],
             checksum=combined(rows),
             size=upload.size,
         )
@@ -129,6 +140,8 @@ async def _decide(ctx: Context, upload: Upload, attempt: int, rows: list[Part], 
     if head is not None:
         return "whole" if _is_whole(upload, rows, head) else await _corrupt(ctx, upload, attempt)
     try:
+        if not await staged.is_as_recorded(ctx, upload):
+            return "copying"
         listed = await _listed(ctx, upload)
     except NotFound:
         await fail(ctx, upload.id, attempt, "upload_lost", "Storage no longer knows this upload; begin it again.")
@@ -139,7 +152,7 @@ async def _decide(ctx: Context, upload: Upload, attempt: int, rows: list[Part], 
         if current is None:
             return "over"
         wrong = [part.number for part in await parts.all_of(conn, upload.id) if not _matches(part, listed)]
-        if wrong:
+        if wrong and upload.layout is Layout.MULTIPART:
             await ledger.release(conn, current, wrong, now)
             await _send_back(conn, current, wrong, now)
             return "missing"
@@ -230,6 +243,7 @@ async def _ingest(ctx: Context, conn: Conn, upload: Upload, verdict: Verdict, no
     asset = await assets.load(conn, upload.asset_id, lock=True)
     assert asset is not None, "begin made it, and the upload refers to it"
     await start_processing(ctx, conn, asset, now)
+    await staged.enqueue_removal(ctx, conn, upload)
 
 
 async def fail(ctx: Context, upload_id: UUID, attempt: int, code: str, message: str, **details: Any) -> None:

@@ -13,11 +13,11 @@ from uuid import UUID
 from rushes import checksum
 from rushes.db import Conn, parts, uploads
 from rushes.errors import Conflict, Invalid, NotFound
-from rushes.ingest import ledger
+from rushes.ingest import ledger, staged
 from rushes.ingest.context import Context
-from rushes.model import Principal, Upload, UploadState, Way
+from rushes.model import Layout, Principal, Upload, UploadState, Way
 from rushes.plan import PartPlan
-from rushes.storage import bare_etag
+from rushes.storage import PartSigner, bare_etag
 from rushes.wire import DonePart, Grant, GrantReply, GrantRequest, Held, WantedPart
 
 
@@ -56,6 +56,8 @@ async def _record(
         upload = await locked(conn, who, upload_id)
         check_open(upload, now)
         await record_done(conn, upload, request.done, now)
+        if request.done:
+            await staged.roll(ctx, conn, upload, now)
         if upload.storage_upload_id is not None:
             await _open_parts(conn, upload, request.want, now)
         held = await uploads.record_progress(
@@ -155,18 +157,10 @@ async def _open_in_storage(ctx: Context, upload: Upload) -> None:
 async def _sign(ctx: Context, upload: Upload, want: Sequence[WantedPart], now: datetime) -> list[Grant]:
     if not want:
         return []
-    assert upload.storage_upload_id is not None, "opened before the transaction, and never unset"
     plan = plan_of(upload)
     left = (_slid(ctx, upload, now) - now).total_seconds()
     seconds = max(1.0, min(ctx.settings.grant_seconds, left))  # no URL can live for less than a second
-    signer = (await ctx.storage.signer()).parts(
-        upload.bucket,
-        upload.key,
-        upload.storage_upload_id,
-        algorithm=upload.checksum_algorithm.value,
-        at=now,
-        seconds=seconds,
-    )
+    signer = await _part_signer(ctx, upload, now, seconds)
     signed = signer.sign_all((part.number, plan.length(part.number), part.checksum) for part in want)
     return [
         Grant(
@@ -179,3 +173,14 @@ async def _sign(ctx: Context, upload: Upload, want: Sequence[WantedPart], now: d
         )
         for part, (url, headers) in zip(want, signed, strict=True)
     ]
+
+
+async def _part_signer(ctx: Context, upload: Upload, at: datetime, seconds: float) -> PartSigner:
+    assert upload.storage_upload_id is not None, "opened before the transaction, and never unset"
+    signer = await ctx.storage.signer()
+    if upload.layout is Layout.STAGED:
+        return staged.part_signer(ctx, signer, upload, at=at, seconds=seconds)
+    algorithm = upload.checksum_algorithm.value
+    return signer.parts(
+        upload.bucket, upload.key, upload.storage_upload_id, algorithm=algorithm, at=at, seconds=seconds
+    )

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from rushes.errors import Problem
-from rushes.ingest import abort, assets, finalize
+from rushes.ingest import abort, assets, copying, finalize
 from rushes.ingest.context import Context
 from rushes.pipeline.engine import Run
 from rushes.pipeline.insist import insist
@@ -21,7 +21,8 @@ OWN_ERROR = "Finalizing met an error of our own; the worker's log has it. Upload
 
 
 async def run_finalize(ctx: Context, run: Run, upload_id: str, attempt: int) -> str:
-    """Returns "ingested", "missing" (parts have to be sent) or "over" (ended otherwise, or decided before)."""
+    """Returns "ingested", "missing" (parts have to be sent), "copying" (whoever copies the last staged part starts another
+    one of these) or "over" (ended otherwise, or decided before)."""
     upload = UUID(upload_id)
 
     async def verdict(action: Callable[[], Awaitable[str]]) -> str:
@@ -39,7 +40,7 @@ async def run_finalize(ctx: Context, run: Run, upload_id: str, attempt: int) -> 
     found = await run.step("reconcile", verdict, lambda: finalize.reconcile(ctx, upload, attempt))
     if found != "ready":
         return found
-    found = await run.step("assemble", verdict, lambda: finalize.assemble(ctx, upload, attempt))
+    found = await run.step("assemble", verdict, lambda: copying.assemble(ctx, upload, attempt))
     if found != "whole":
         return found
     return await run.step("settle", verdict, lambda: finalize.settle(ctx, upload, attempt))

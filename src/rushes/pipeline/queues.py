@@ -17,10 +17,19 @@ class QueueSpec:
 FINALIZE = QueueSpec("finalize", 32)
 PROCESS = QueueSpec("process", 64)
 STAGE = QueueSpec("stage", None, by_tenant=True)
+COPY = QueueSpec("copy", 4, by_tenant=True)  # storage does the work; more at once made a local store slower
 CLEAN = QueueSpec("clean", 8)
-QUEUES = (FINALIZE, PROCESS, STAGE, CLEAN)
+QUEUES = (FINALIZE, PROCESS, STAGE, COPY, CLEAN)
 
-QUEUE_OF = {"finalize": FINALIZE, "process": PROCESS, "stage": STAGE, "discard": CLEAN, "remove": CLEAN}
+QUEUE_OF = {
+    "finalize": FINALIZE,
+    "process": PROCESS,
+    "stage": STAGE,
+    "copy": COPY,
+    "discard": CLEAN,
+    "remove": CLEAN,
+    "unstage": CLEAN,
+}
 
 
 def engine_priority(priority: int) -> int:

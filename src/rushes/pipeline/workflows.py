@@ -9,6 +9,7 @@ from rushes.ingest.context import Context
 from rushes.pipeline.engine import Run
 from rushes.pipeline.finalize import run_discard, run_finalize, run_remove
 from rushes.pipeline.process import run_process
+from rushes.pipeline.staged import run_copy, run_unstage
 from rushes.pipeline.stages import Bench, run_stage
 
 
@@ -25,10 +26,24 @@ def workflows(ctx: Context, bench: Bench) -> Mapping[str, Callable[..., Coroutin
     async def stage(job_id: str) -> str:
         return await run_stage(ctx, bench, job_id)
 
+    async def copy(upload_id: str, copier: str) -> str:
+        return await run_copy(ctx, upload_id, copier)
+
     async def discard(upload_id: str) -> str:
         return await run_discard(ctx, run, upload_id)
 
     async def remove(asset_id: str) -> str:
         return await run_remove(ctx, run, asset_id)
 
-    return {"finalize": finalize, "process": process, "stage": stage, "discard": discard, "remove": remove}
+    async def unstage(upload_id: str) -> str:
+        return await run_unstage(ctx, upload_id)
+
+    return {
+        "finalize": finalize,
+        "process": process,
+        "stage": stage,
+        "copy": copy,
+        "discard": discard,
+        "remove": remove,
+        "unstage": unstage,
+    }

@@ -26,11 +26,13 @@ ALTER TABLE parts
     ADD way text CHECK (way IN ('direct', 'relayed', 'found')),
     ADD copied_etag text,
     ADD copier uuid,
-    ADD copier_since timestamptz;
+    ADD copier_since timestamptz,
+    ADD recopied int NOT NULL DEFAULT 0;
 UPDATE parts SET way = 'direct' WHERE held_at IS NOT NULL;
 ALTER TABLE parts
     ADD CHECK ((way IS NULL) = (held_at IS NULL)),
-    ADD CHECK (copied_etag IS NULL OR held_at IS NOT NULL);
+    ADD CHECK (copied_etag IS NULL OR held_at IS NOT NULL),
+    ADD CHECK ((copier IS NULL) = (copier_since IS NULL));
 
 CREATE TABLE slices (
     upload_id uuid NOT NULL,

@@ -1,0 +1,190 @@
+"""Copying staged parts into the multipart upload: what one copier does with the parts that belong to it.
+
+Between two parts there is one transaction, under the upload's row lock: record what became of the last one, take the next
+one. So a part that was replaced while it was copied is simply the next one again, and a worker that dies is made up for
+when its workflow runs again: it takes the same parts.
+
+A copy is made only of the object with the ledger's ETag, and the checksum it answers must be the ledger's. A part object
+that vanished or changed is not held any more and has to be sent again; other bytes are never taken instead.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from rushes.db import Conn, copies, uploads
+from rushes.errors import Conflict, NotFound, Problem, Rejected, Unavailable
+from rushes.ingest import finalize, ledger, staged
+from rushes.ingest.context import Context, Work
+from rushes.model import Part, Upload, UploadState
+from rushes.plan import MIN_PART
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """The part is in the multipart upload, under this ETag."""
+
+    part: Part
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The part's object is not the one that was reported."""
+
+    part: Part
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What to copy next, and of which upload."""
+
+    upload: Upload
+    part: Part
+
+
+async def copy(ctx: Context, upload_id: UUID, copier: UUID) -> str:
+    """Copy the copier's parts: "copied" when nothing is left for it, "over" when the upload takes no parts any more.
+
+    May run twice, even at once. Raises `Unavailable` and `Misconfigured` as storage does: run it again then; other
+    problems mean that this store will not do it.
+    """
+    async with ctx.db.transaction() as conn:
+        upload = await uploads.load(conn, upload_id, lock=True)
+        since = None if upload is None else await copies.take(conn, upload_id, copier, ctx.now())
+    if since is None:
+        return "copied"
+    outcome: Copied | Lost | None = None
+    while True:
+        turn = await _turn(ctx, upload_id, copier, since, outcome)
+        if not isinstance(turn, Turn):
+            return turn
+        outcome = await _copied(ctx, turn.upload, turn.part)
+
+
+async def _turn(
+    ctx: Context, upload_id: UUID, copier: UUID, since: datetime, outcome: Copied | Lost | None
+) -> Turn | str:
+    """Record the outcome, conclude if it was the last part's, take the next part."""
+    now = ctx.now()
+    async with ctx.db.transaction() as conn:
+        upload = await uploads.load(conn, upload_id, lock=True)
+        if upload is None or upload.state not in {UploadState.UPLOADING, UploadState.FINALIZING}:
+            await copies.let_go(conn, upload_id, copier)
+            return "over"
+        if outcome is not None and await copies.is_of(conn, upload_id, outcome.part.number, copier, since) == (
+            outcome.part.etag
+        ):
+            await _record(conn, upload, outcome, now)
+            await _conclude(ctx, conn, upload, copier, now)
+        part = await copies.following(conn, upload_id, copier, since)
+    return "copied" if part is None else Turn(upload, part)
+
+
+async def _record(conn: Conn, upload: Upload, outcome: Copied | Lost, now: datetime) -> None:
+    number = outcome.part.number
+    if isinstance(outcome, Copied):
+        await copies.record(conn, upload.id, number, outcome.etag)
+        return
+    log.warning("upload %s: the object of part %d is not the one reported; it has to be sent again", upload.id, number)
+    await ledger.release(conn, upload, [number], now)
+    await copies.distrust(conn, upload.id, number)
+
+
+async def _conclude(ctx: Context, conn: Conn, upload: Upload, copier: UUID, now: datetime) -> None:
+    """Nothing is left to copy for an upload that finalizes: go on with that. Parts that were lost it sends back for."""
+    if upload.state is not UploadState.FINALIZING or await staged.roll(ctx, conn, upload, now):
+        return
+    name = f"finalize-{upload.id}-{upload.attempt}-{copier}"
+    args = (str(upload.id), upload.attempt)
+    await ctx.engine.enqueue(conn, Work("finalize", name, args, upload.tenant, upload.priority))
+
+
+async def _copied(ctx: Context, upload: Upload, part: Part) -> Copied | Lost:
+    """Copy one part. Only what says that the part's own object is another or gone makes it lost."""
+    assert upload.storage_upload_id is not None, "opened before any part was granted"
+    try:
+        etag, told = await _carry(ctx, upload, part) if part.size < MIN_PART else await _copy(ctx, upload, part)
+    except NotFound as error:
+        if error.code != "storage_object_unknown":
+            raise
+        return Lost(part)
+    except Rejected as error:
+        if error.code != "storage_checksum_mismatch":
+            raise
+        return Lost(part)
+    except Conflict as error:
+        if error.code != "storage_precondition_failed":
+            raise Unavailable("storage_undecided", f"Storage does not copy yet: {error.message}") from error
+        return Lost(part)
+    return Copied(part, etag) if told in {None, part.checksum} else Lost(part)
+
+
+async def _copy(ctx: Context, upload: Upload, part: Part) -> tuple[str, str | None]:
+    """(ETag of the copy, its checksum if storage tells it)"""
+    return await ctx.storage.s3.upload_part_copy(
+        upload.bucket,
+        upload.key,
+        upload.storage_upload_id or "",
+        part.number,
+        *staged.key_of(ctx, upload, part.number),
+        if_match=part.etag,
+        algorithm=upload.checksum_algorithm.value,
+    )
+
+
+async def _carry(ctx: Context, upload: Upload, part: Part) -> tuple[str, str | None]:
+    """As `_copy`, for a last part of less than 5 MiB, of which stores make no copies: read and sent with its checksum."""
+    read = ctx.storage.s3.get_range(*staged.key_of(ctx, upload, part.number), if_match=part.etag)
+    body = b"".join([chunk async for chunk in read])
+    etag = await ctx.storage.s3.upload_part(
+        upload.bucket,
+        upload.key,
+        upload.storage_upload_id or "",
+        part.number,
+        body,
+        checksum=part.checksum,
+        algorithm=upload.checksum_algorithm.value,
+    )
+    return etag, None
+
+
+async def assemble(ctx: Context, upload_id: UUID, attempt: int) -> str:
+    """`finalize.assemble`, once all parts are copied and storage lists the copies as recorded; "copying" until then.
+
+    It is not left to Complete to find a copy that landed late and replaced another: SeaweedFS takes stale ETags.
+    """
+    async with ctx.db.transaction() as conn:
+        upload = await uploads.load(conn, upload_id, lock=True)
+        if upload is None or upload.state is not UploadState.FINALIZING or upload.attempt != attempt:
+            return "over"
+        if await staged.roll(ctx, conn, upload, ctx.now()):
+            return "copying"
+    try:
+        if not await staged.is_as_recorded(ctx, upload):
+            return "copying"
+    except NotFound as error:  # completed before, or gone: Complete finds out which
+        log.info("upload %s: %s", upload_id, error.message)
+    return await finalize.assemble(ctx, upload_id, attempt)
+
+
+async def give_up(ctx: Context, upload_id: UUID, copier: UUID, code: str, message: str) -> str:
+    """This store will not copy the copier's parts: an upload that finalizes fails of it, another may still be aborted."""
+    async with ctx.db.transaction() as conn:
+        upload = await uploads.load(conn, upload_id, lock=True)
+        await copies.let_go(conn, upload_id, copier)
+    if upload is not None and upload.state is UploadState.FINALIZING:
+        await finalize.fail(ctx, upload_id, upload.attempt, code, message)
+    return "over"
+
+
+def problem_of(error: Problem) -> tuple[str, str]:
+    """(code, message) that an upload shows whose parts cannot be copied."""
+    if error.code == "storage_upload_unknown":
+        return "upload_lost", "Storage no longer knows this upload; begin it again."
+    return "storage_refused", f"Storage refuses to assemble the file: {error.message}"
