@@ -122,6 +122,9 @@ class Settings(BaseSettings):
         14, description="An upload without progress for so long expires; every part moves the date."
     )
     upload_max_days: Seconds = Field(90, description="No upload lives longer than this.")
+    unknown_size_bytes: int = Field(
+        100 * 10**9, ge=1, description="The most reserved for an upload that does not say its size; quotas allow less."
+    )
     complete_wait_seconds: float = Field(
         5, ge=0, le=60, description="How long `complete` waits for the verdict before it answers 202."
     )

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
@@ -160,6 +160,22 @@ class Principal:
     @property
     def sees_tenant(self) -> bool:
         return self.role is not Role.CREATOR
+
+
+DEFAULT_TYPES = ("video", "audio", "image")
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """What an operator of the server has set for a tenant; one without a row has the defaults."""
+
+    tenant: str
+    plans: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # figures other than the plan's own
+    stored_bytes: int | None = None  # of all creators together, as the next two; None: no limit
+    month_bytes: int | None = None
+    open_uploads: int | None = None
+    types: Sequence[str] = DEFAULT_TYPES  # what files may be: families, exact types, or * for anything
+    updated_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

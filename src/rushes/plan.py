@@ -113,42 +113,89 @@ def _whole_mib(size: int, parts: int) -> int:
     return -(-size // (parts * MIB)) * MIB
 
 
+# --- quotas -----------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class QuotaPlan:
-    """What a creator may store. None means no limit."""
+    """What a creator may do. None means no limit."""
 
-    stored_bytes: int | None
+    stored_bytes: int | None  # stored and reserved together
+    month_bytes: int | None  # begun in a calendar month, UTC; what came to nothing in that month does not count
     file_bytes: int | None
-    open_uploads: int
+    open_uploads: int | None
+    idle_days: float | None = None  # how long an upload lives without progress; None: as the server is set
 
 
-QUOTA_PLANS = {
-    "user": QuotaPlan(5 * GB, 5 * GB, 100),
-    "pro": QuotaPlan(50 * GB, 50 * GB, 200),
-    "enterprise": QuotaPlan(500 * GB, 500 * GB, 1_000),
-    "studio": QuotaPlan(None, None, 10_000),
+QUOTA_PLANS: Final[Mapping[str, QuotaPlan]] = {
+    "user": QuotaPlan(5 * GB, 20 * GB, 5 * GB, 100),
+    "pro": QuotaPlan(50 * GB, 200 * GB, 50 * GB, 200),
+    "enterprise": QuotaPlan(500 * GB, 2_000 * GB, 500 * GB, 1_000),
+    "studio": QuotaPlan(None, None, None, 10_000),
 }
 
 
-def check_quota(plan: QuotaPlan, *, size: int, stored: int, reserved: int, open_uploads: int) -> None:
-    """Raise `OverQuota` unless `size` more bytes fit beside what is `stored` and `reserved`."""
-    if plan.file_bytes is not None and size > plan.file_bytes:
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What all creators of a tenant may do together. None means no limit."""
+
+    stored_bytes: int | None = None
+    month_bytes: int | None = None
+    open_uploads: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What somebody has stored and reserved, and has begun this month, in bytes."""
+
+    stored: int = 0
+    reserved: int = 0
+    open_uploads: int = 0
+    month_bytes: int = 0
+
+
+def check_quota(plan: QuotaPlan, caps: Caps, own: Sums, tenants: Sums, *, size: int | None) -> None:
+    """Raise `OverQuota` unless a file of `size` bytes (None: at least one) fits beside what there is already."""
+    file = "The file's size is not known" if size is None else f"The file has {size} bytes"
+    least = 1 if size is None else size
+    if plan.file_bytes is not None and least > plan.file_bytes:
         raise OverQuota(
             "file_too_large",
-            f"The file has {size} bytes; your plan takes at most {plan.file_bytes} a file.",
+            f"{file}; your plan takes at most {plan.file_bytes} a file.",
             limit=plan.file_bytes,
         )
-    if open_uploads >= plan.open_uploads:
+    if plan.open_uploads is not None and own.open_uploads >= plan.open_uploads:
         raise OverQuota(
             "too_many_uploads",
-            f"You have {open_uploads} uploads open; finish or abort one first.",
+            f"You have {own.open_uploads} uploads open; finish or abort one first.",
             limit=plan.open_uploads,
         )
-    if plan.stored_bytes is not None and stored + reserved + size > plan.stored_bytes:
-        left = max(0, plan.stored_bytes - stored - reserved)
+    if caps.open_uploads is not None and tenants.open_uploads >= caps.open_uploads:
         raise OverQuota(
-            "quota_exceeded",
-            f"The file has {size} bytes; your plan has room for {left} more.",
-            limit=plan.stored_bytes,
-            left=left,
+            "tenant_too_many_uploads",
+            f"Your tenant has {tenants.open_uploads} uploads open, all that it may; some must end first.",
+            limit=caps.open_uploads,
         )
+    for code, whose, limit, taken in _byte_limits(plan, caps, own, tenants):
+        left = max(0, limit - taken)
+        if least > left:
+            raise OverQuota(code, f"{file}; {whose} {left} more.", limit=limit, left=left)
+
+
+def room(plan: QuotaPlan, caps: Caps, own: Sums, tenants: Sums) -> int | None:
+    """Bytes that the largest file may have that can be begun now; None where nothing limits it."""
+    limits = [max(0, limit - taken) for _, _, limit, taken in _byte_limits(plan, caps, own, tenants)]
+    if plan.file_bytes is not None:
+        limits.append(plan.file_bytes)
+    return min(limits, default=None)
+
+
+def _byte_limits(plan: QuotaPlan, caps: Caps, own: Sums, tenants: Sums) -> list[tuple[str, str, int, int]]:
+    """(code, words, limit, taken) of every limit of bytes that is set, the narrower things first."""
+    limits = (
+        ("quota_exceeded", "your plan has room for", plan.stored_bytes, own.stored + own.reserved),
+        ("month_exceeded", "this month your plan takes", plan.month_bytes, own.month_bytes),
+        ("tenant_quota_exceeded", "your tenant has room for", caps.stored_bytes, tenants.stored + tenants.reserved),
+        ("tenant_month_exceeded", "this month your tenant may send", caps.month_bytes, tenants.month_bytes),
+    )
+    return [(code, whose, limit, taken) for code, whose, limit, taken in limits if limit is not None]

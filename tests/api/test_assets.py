@@ -117,6 +117,7 @@ async def test_the_status_says_where_things_are(desk: Desk) -> None:
 
 async def test_links_serve_what_they_say(desk: Desk) -> None:
     ann = desk.person()
+    await desk.allow(ann.who, "*")
     name = 'take "1"; é.mov'
     upload = await ann.ingest(DATA, filename=name, content_type="text/html")
     await publish(desk, upload)
@@ -211,7 +212,7 @@ async def test_an_asset_cannot_move_where_its_owner_may_not_go(desk: Desk) -> No
     upload, foreign = await ann.ingest(), await eve.begin()
     path = f"/v1/assets/{upload['asset_id']}"
     for title_id in (foreign["title_id"], str(uuid4())):
-        problem(await ann.http.patch(path, json={"title_id": title_id, "filename": "x"}), 404, "title_not_found")
+        problem(await ann.http.patch(path, json={"title_id": title_id, "filename": "x.mov"}), 404, "title_not_found")
     assert (await ann.asset(upload))["filename"] == "take one.mov"
     narrow = desk.with_token(upload["token"])
     problem(await narrow.patch(path, json={"title_id": (await ann.begin())["title_id"]}), 403, "token_scope")

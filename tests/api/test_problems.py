@@ -60,12 +60,12 @@ BROKEN = [
     b"\xff\xfe",
     b'{"filename": "\xff", "size": 5}',
     b"NaN",
-    b'{"size": 1e999, "filename": "a"}',
-    b'{"size": ' + b"9" * 5_000 + b', "filename": "a"}',
+    b'{"size": 1e999, "filename": "a.mov"}',
+    b'{"size": ' + b"9" * 5_000 + b', "filename": "a.mov"}',
     b"[" * 100_000,
-    b'{"filename": "a", "size": 5, "title": ' + b'{"metadata":' * 2_000,
-    b'{"\\ud800": 1, "filename": "a", "size": 5}',
-    b'{"\\u0000": 1, "filename": "a", "size": 5}',
+    b'{"filename": "a.mov", "size": 5, "title": ' + b'{"metadata":' * 2_000,
+    b'{"\\ud800": 1, "filename": "a.mov", "size": 5}',
+    b'{"\\u0000": 1, "filename": "a.mov", "size": 5}',
     b'{"filename": "\\ud83d", "size": 5}',
 ]
 
@@ -81,7 +81,7 @@ async def test_a_body_that_is_none(desk: Desk, content: bytes) -> None:
 @pytest.mark.parametrize("type_", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 async def test_a_body_of_another_type(desk: Desk, type_: str | None) -> None:
     headers = {} if type_ is None else {"Content-Type": type_}
-    answer = await desk.person().http.post("/v1/uploads", content=b'{"filename": "a", "size": 5}', headers=headers)
+    answer = await desk.person().http.post("/v1/uploads", content=b'{"filename": "a.mov", "size": 5}', headers=headers)
     problem(answer, 422, "request_invalid")
 
 
@@ -96,7 +96,7 @@ async def test_a_body_that_is_too_large(desk: Desk) -> None:
 
     chunked = await http.post("/v1/uploads", content=drip(), headers=JSON)
     problem(chunked, 413, "body_too_large")
-    just = b'{"filename": "a", "size": 5, "source": "' + b" " * (MAX_BODY - 42) + b'"}'
+    just = b'{"filename": "a.mov", "size": 5, "source": "' + b" " * (MAX_BODY - 46) + b'"}'
     assert len(just) == MAX_BODY
     problem(await http.post("/v1/uploads", content=just, headers=JSON), 422, "request_invalid")
 

@@ -33,7 +33,7 @@ BODIES: dict[Operation, dict[str, Any]] = {
     ("POST", "/v1/uploads/{upload_id}/complete"): {},
     ("PATCH", "/v1/titles/{title_id}"): {"title": "taken over"},
     ("PATCH", "/v1/assets/{asset_id}"): {"filename": "taken over"},
-    ("POST", "/v1/uploads"): {"filename": "x", "size": 1},
+    ("POST", "/v1/uploads"): {"filename": "x.mov", "size": 1},
     ("POST", "/v1/titles"): {"title": "x"},
 }
 

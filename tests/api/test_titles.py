@@ -109,7 +109,7 @@ async def test_json_that_the_database_cannot_keep_is_refused(desk: Desk, text: s
     ann = desk.person()
     made = await make(ann)
     title = f'{{"title": "x", "metadata": {text}}}'
-    upload = f'{{"filename": "x", "size": 1, "title": {title}}}'
+    upload = f'{{"filename": "x.mov", "size": 1, "title": {title}}}'
     for answer in (
         await ann.http.post("/v1/titles", content=title.encode(), headers=JSON),
         await ann.http.patch(f"/v1/titles/{made['id']}", content=title.encode(), headers=JSON),

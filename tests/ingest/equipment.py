@@ -18,7 +18,7 @@ import httpx
 from rushes import checksum, main
 from rushes.config import Settings
 from rushes.ingest import grant as granting
-from rushes.ingest import tokens
+from rushes.ingest import tenants, tokens
 from rushes.ingest.context import Context
 from rushes.model import Principal, Role
 from rushes.pipeline.engine import Run
@@ -116,6 +116,11 @@ class Desk:
         )
         return rows[0] if rows else (0, 0, 0)
 
+    async def allow(self, who: Principal, *types: str, plans: Any = None, **caps: int | None) -> None:
+        """Set, as the operator of the server does, what the tenant of `who` takes and may store."""
+        change = tenants.Change(caps=caps, plans=plans or {}, types=types or None)
+        await tenants.change(self.ctx.db, who.tenant, change, datetime.now(UTC))
+
     async def close(self) -> None:
         for http in self._clients:
             await http.aclose()
@@ -130,7 +135,8 @@ class Person:
     http: httpx.AsyncClient
 
     async def begin(self, size: int = 1_000, **fields: Any) -> Json:
-        answer = await self.http.post("/v1/uploads", json={"filename": "take one.mov", "size": size} | fields)
+        said = {"filename": "take one.mov", "size": size, "content_type": "video/quicktime"}
+        answer = await self.http.post("/v1/uploads", json=said | fields)
         assert answer.status_code == 201, answer.text
         return body(answer)
 

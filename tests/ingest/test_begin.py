@@ -66,7 +66,7 @@ async def test_the_origin_is_one_printable_line(desk: Desk) -> None:
     ann = desk.person()
     agent = "évil\x85\x1bclient" + "x" * 500
     answer = await ann.http.post(
-        "/v1/uploads", json={"filename": "a", "size": 5}, headers={b"User-Agent": agent.encode("latin-1")}
+        "/v1/uploads", json={"filename": "a.mov", "size": 5}, headers={b"User-Agent": agent.encode("latin-1")}
     )
     origin = (await ann.upload(body(answer)))["upload_origin"]
     assert origin.startswith("api évilclient")
@@ -88,7 +88,7 @@ async def test_the_origin_is_one_printable_line(desk: Desk) -> None:
         ({"filename": "a\x00b"}, "request_invalid"),
         ({"filename": "a\nb"}, "request_invalid"),
         ({"filename": "a\x7fb"}, "request_invalid"),
-        ({"filename": "x" * 1_001}, "request_invalid"),
+        ({"filename": "x.mov" * 1_001}, "request_invalid"),
         ({"filename": 5}, "request_invalid"),
         ({"content_type": "video"}, "request_invalid"),
         ({"content_type": "video/mp4\r\nX-Evil: 1"}, "request_invalid"),
@@ -168,7 +168,7 @@ async def test_an_upload_joins_a_title_that_is_there(desk: Desk) -> None:
     second = await ann.begin(title_id=first["title_id"])
     assert second["title_id"] == first["title_id"]
     answer = await ann.http.post(
-        "/v1/uploads", json={"filename": "a", "size": 5, "title_id": first["title_id"], "title": {"title": "x"}}
+        "/v1/uploads", json={"filename": "a.mov", "size": 5, "title_id": first["title_id"], "title": {"title": "x"}}
     )
     problem(answer, 422, "title_twice")
 
@@ -178,7 +178,7 @@ async def test_titles_of_others_are_not_there(desk: Desk) -> None:
     bob = desk.person(replace(ann.who, creator="bob"))
     title_id = (await ann.begin())["title_id"]
     for who, wanted in ((desk.person(), title_id), (bob, title_id), (ann, str(uuid4()))):
-        answer = await who.http.post("/v1/uploads", json={"filename": "a", "size": 5, "title_id": wanted})
+        answer = await who.http.post("/v1/uploads", json={"filename": "a.mov", "size": 5, "title_id": wanted})
         problem(answer, 404, "title_not_found")
         assert (await desk.quota(who.who))[1] == (1_000 if who is ann else 0)
 
@@ -188,7 +188,7 @@ async def test_a_deleted_title_is_not_there(desk: Desk) -> None:
     title_id = body(await ann.http.post("/v1/titles", json={"title": "t"}))["id"]
     await ann.http.delete(f"/v1/titles/{title_id}")
     problem(
-        await ann.http.post("/v1/uploads", json={"filename": "a", "size": 5, "title_id": title_id}),
+        await ann.http.post("/v1/uploads", json={"filename": "a.mov", "size": 5, "title_id": title_id}),
         404,
         "title_not_found",
     )
@@ -200,7 +200,7 @@ async def test_a_title_deleted_while_an_upload_begins_never_holds_it(desk: Desk)
     for _ in range(10):
         title_id = body(await ann.http.post("/v1/titles", json={"title": "t"}))["id"]
         await asyncio.gather(
-            ann.http.post("/v1/uploads", json={"filename": "a", "size": 5, "title_id": title_id}),
+            ann.http.post("/v1/uploads", json={"filename": "a.mov", "size": 5, "title_id": title_id}),
             ann.http.delete(f"/v1/titles/{title_id}"),
         )
     stray = await desk.sql(
@@ -217,7 +217,7 @@ async def test_a_token_for_a_title_begins_there_and_nowhere_else(desk: Desk) -> 
     narrow = desk.person(replace(ann.who, title=UUID(here)))
     assert (await narrow.begin())["title_id"] == here
     problem(
-        await narrow.http.post("/v1/uploads", json={"filename": "a", "size": 5, "title_id": elsewhere}),
+        await narrow.http.post("/v1/uploads", json={"filename": "a.mov", "size": 5, "title_id": elsewhere}),
         404,
         "title_not_found",
     )
@@ -227,7 +227,7 @@ async def test_a_token_for_an_upload_begins_nothing(desk: Desk) -> None:
     ann = desk.person()
     upload = await ann.begin()
     http = desk.with_token(upload["token"])
-    problem(await http.post("/v1/uploads", json={"filename": "a", "size": 5}), 403, "token_scope")
+    problem(await http.post("/v1/uploads", json={"filename": "a.mov", "size": 5}), 403, "token_scope")
 
 
 async def test_the_token_of_an_upload_carries_it_to_its_end(desk: Desk) -> None:
@@ -291,7 +291,7 @@ async def test_a_key_does_not_lead_out_of_a_tokens_title(desk: Desk) -> None:
 async def test_a_key_that_cannot_be_kept_is_refused(desk: Desk, key: str, code: str) -> None:
     ann = desk.person()
     answer = await ann.http.post(
-        "/v1/uploads", json={"filename": "a", "size": 5}, headers={b"Idempotency-Key": key.encode()}
+        "/v1/uploads", json={"filename": "a.mov", "size": 5}, headers={b"Idempotency-Key": key.encode()}
     )
     problem(answer, 422, code)
 
@@ -302,10 +302,10 @@ async def test_a_key_that_cannot_be_kept_is_refused(desk: Desk, key: str, code: 
 @pytest.mark.parametrize(("plan", "limit"), [("user", 5 * GB), ("pro", 50 * GB), ("enterprise", 500 * GB)])
 async def test_a_plan_holds_to_the_byte(desk: Desk, plan: str, limit: int) -> None:
     ann = desk.person(somebody(plan=plan))
-    answer = await ann.http.post("/v1/uploads", json={"filename": "a", "size": limit + 1})
+    answer = await ann.http.post("/v1/uploads", json={"filename": "a.mov", "size": limit + 1})
     assert problem(answer, 413, "file_too_large") == {"limit": limit}
     await ann.begin(limit - 1)
-    answer = await ann.http.post("/v1/uploads", json={"filename": "a", "size": 2})
+    answer = await ann.http.post("/v1/uploads", json={"filename": "a.mov", "size": 2})
     assert problem(answer, 413, "quota_exceeded") == {"limit": limit, "left": 1}
     await ann.begin(1)
     assert await desk.quota(ann.who) == (0, limit, 2)
@@ -320,7 +320,7 @@ async def test_studio_has_no_limit_of_bytes(desk: Desk) -> None:
 
 async def test_fifty_that_begin_at_once_share_what_there_is(desk: Desk) -> None:
     ann = desk.person(somebody(plan="user"))
-    wanted = {"filename": "a", "size": GB}
+    wanted = {"filename": "a.mov", "size": GB}
     answers = await asyncio.gather(*(ann.http.post("/v1/uploads", json=wanted) for _ in range(50)))
     assert Counter(answer.status_code for answer in answers) == {201: 5, 413: 45}
     assert await desk.quota(ann.who) == (0, 5 * GB, 5)
@@ -331,7 +331,7 @@ async def test_open_uploads_are_counted(desk: Desk) -> None:
     ann = desk.person(somebody(plan="user"))
     upload = await ann.begin(1)
     await desk.sql("UPDATE quotas SET open_uploads = 100 WHERE tenant = %(tenant)s", tenant=ann.who.tenant)
-    problem(await ann.http.post("/v1/uploads", json={"filename": "a", "size": 1}), 413, "too_many_uploads")
+    problem(await ann.http.post("/v1/uploads", json={"filename": "a.mov", "size": 1}), 413, "too_many_uploads")
     assert (await ann.http.delete(f"/v1/uploads/{upload['upload_id']}")).status_code == 204
     await ann.begin(1)
 

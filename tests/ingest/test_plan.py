@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -20,11 +22,14 @@ from rushes.plan import (
     PROFILES,
     QUOTA_PLANS,
     TIB,
+    Caps,
     Profile,
     QuotaPlan,
+    Sums,
     check_quota,
     eager_part_size,
     plan_parts,
+    room,
 )
 
 SIZES = st.one_of(
@@ -153,27 +158,49 @@ def test_a_part_that_the_plan_does_not_have(size: int, number: int) -> None:
 BYTES = st.integers(0, 10**19)
 
 
-@given(
-    size=BYTES,
-    stored=BYTES,
-    reserved=BYTES,
-    open_uploads=st.integers(0, 20_000),
-    name=st.sampled_from(list(QUOTA_PLANS)),
+SUMS = st.builds(Sums, BYTES, BYTES, st.integers(0, 20_000), BYTES)
+LIMIT = st.none() | BYTES
+CAPS = st.builds(Caps, LIMIT, LIMIT, st.none() | st.integers(0, 20_000))
+PLANS = st.one_of(
+    st.sampled_from(list(QUOTA_PLANS.values())),
+    st.builds(QuotaPlan, LIMIT, LIMIT, LIMIT, st.none() | st.integers(0, 20_000)),
 )
-def test_a_quota_lets_in_exactly_what_fits(size: int, stored: int, reserved: int, open_uploads: int, name: str) -> None:
-    plan = QUOTA_PLANS[name]
-    fits = (
-        (plan.file_bytes is None or size <= plan.file_bytes)
-        and (plan.stored_bytes is None or stored + reserved + size <= plan.stored_bytes)
-        and open_uploads < plan.open_uploads
+
+
+@given(size=BYTES.map(lambda size: size + 1), plan=PLANS, caps=CAPS, own=SUMS, tenants=SUMS)
+def test_a_quota_lets_in_exactly_what_fits(size: int, plan: QuotaPlan, caps: Caps, own: Sums, tenants: Sums) -> None:
+    pairs = (
+        (size, plan.file_bytes),
+        (own.open_uploads + 1, plan.open_uploads),
+        (tenants.open_uploads + 1, caps.open_uploads),
+        (own.stored + own.reserved + size, plan.stored_bytes),
+        (own.month_bytes + size, plan.month_bytes),
+        (tenants.stored + tenants.reserved + size, caps.stored_bytes),
+        (tenants.month_bytes + size, caps.month_bytes),
     )
-    if fits:
-        check_quota(plan, size=size, stored=stored, reserved=reserved, open_uploads=open_uploads)
+    if all(limit is None or amount <= limit for amount, limit in pairs):
+        check_quota(plan, caps, own, tenants, size=size)
         return
     with pytest.raises(OverQuota) as over:
-        check_quota(plan, size=size, stored=stored, reserved=reserved, open_uploads=open_uploads)
-    assert over.value.details["limit"] in {plan.file_bytes, plan.stored_bytes, plan.open_uploads}
-    assert over.value.details.get("left", 0) >= 0
+        check_quota(plan, caps, own, tenants, size=size)
+    assert over.value.details["limit"] in {limit for amount, limit in pairs if limit is not None and amount > limit}
+    assert 0 <= over.value.details.get("left", 0) < size
+
+
+@given(plan=PLANS, caps=CAPS, own=SUMS, tenants=SUMS)
+def test_the_room_there_is_can_be_had_and_no_more(plan: QuotaPlan, caps: Caps, own: Sums, tenants: Sums) -> None:
+    left = room(plan, caps, own, tenants)
+    free = replace(plan, open_uploads=None), replace(caps, open_uploads=None)
+    if left is None:
+        check_quota(*free, own, tenants, size=10**30)
+        return
+    with pytest.raises(OverQuota):
+        check_quota(*free, own, tenants, size=left + 1)
+    if left:
+        check_quota(*free, own, tenants, size=left)
+    else:
+        with pytest.raises(OverQuota, match="size is not known"):
+            check_quota(*free, own, tenants, size=None)
 
 
 def test_there_are_never_ten_thousand_parts() -> None:
@@ -191,7 +218,7 @@ def test_the_plans_are_the_ones_we_sell() -> None:
         "enterprise": (500 * GB, 500 * GB),
         "studio": (None, None),
     }
-    assert QUOTA_PLANS["user"] == QuotaPlan(5 * GB, 5 * GB, 100)
+    assert QUOTA_PLANS["user"] == QuotaPlan(5 * GB, 20 * GB, 5 * GB, 100)
 
 
 def test_a_client_that_sends_the_plan_of_a_small_file_back_gets_it_again() -> None:

@@ -109,7 +109,7 @@ async def test_reconciling_twice_at_once_counts_once(alone: Context, who: Princi
 
 async def finalizing(ctx: Context, who: Principal, unreported: int = 0) -> Upload:
     """An upload whose parts are all in storage and that was completed, `unreported` of its parts without a report."""
-    upload, request = await send(ctx, who, DATA, "a.bin")
+    upload, request = await send(ctx, who, DATA, "a.mov")
     assert upload.part_count == 3
     request = request.model_copy(update={"done": request.done[unreported:]})
     assert not await complete.start(ctx, who, upload.id, request)

@@ -11,7 +11,6 @@ threads, and 3 MB for the ledger of the largest upload. Every error raised on pu
 
 from __future__ import annotations
 
-import mimetypes
 import threading
 import time
 from collections.abc import Callable
@@ -30,6 +29,7 @@ from rushes.client.session import Limits, Session
 from rushes.client.source import LocalFile
 from rushes.client.transfer import Transfer
 from rushes.errors import Conflict, Rejected, Unavailable
+from rushes.kinds import content_type as content_type_of
 from rushes.model import AssetState, UploadState
 from rushes.plan import PartPlan, eager_part_size
 from rushes.wire import AssetView, BeginUpload, Health, HeldPart, NewTitle, StatusView, UploadBegun, UploadView
@@ -118,7 +118,7 @@ class Client:
             wanted = BeginUpload(
                 filename=_plain(file.path.name, 1_000),
                 size=file.size,
-                content_type=content_type or _guess(file.path),
+                content_type=content_type or content_type_of(file.path.name),
                 title_id=title_id,
                 title=NewTitle(title=title) if isinstance(title, str) else title,
                 part_size=part_size or eager_part_size(file.size),
@@ -221,11 +221,6 @@ def _plain(name: str, most: int) -> str:
     """
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(char if ord(char) >= 32 and ord(char) != 127 else "\ufffd" for char in text)[-most:]
-
-
-def _guess(path: Path) -> str:
-    """The content type that the file's name suggests; what the file really is, the server finds out."""
-    return mimetypes.guess_type(path.name)[0] or "application/octet-stream"
 
 
 def _ended(status: StatusView) -> Rejected:

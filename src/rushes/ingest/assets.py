@@ -13,7 +13,7 @@ from rushes.ingest import quota
 from rushes.ingest.context import Context, Work
 from rushes.ingest.process import stop_run
 from rushes.ingest.tokens import check_reach
-from rushes.model import Asset, AssetState, Job, Principal, Rendition, Upload, UploadState
+from rushes.model import OPEN_UPLOADS, Asset, AssetState, Job, Principal, Rendition, Upload, UploadState
 from rushes.storage import asset_prefix
 
 
@@ -102,19 +102,23 @@ async def delete(ctx: Context, who: Principal, asset_id: UUID) -> None:
     """Delete an asset whose upload has ended; its objects go durably, its quota at once."""
     now = ctx.now()
     async with ctx.db.transaction() as conn:
-        asset = await assets.get(conn, who, asset_id, lock=True)
+        asset = await assets.get(conn, who, asset_id)
         if asset is None:
             raise _absent()
         check_reach(who)
-        upload = await uploads.load(conn, asset.upload_id)
+        upload = await uploads.load(conn, asset.upload_id, lock=True)  # before quota and asset, as everywhere
         assert upload is not None, "assets refer to their upload"
-        if upload.state in {UploadState.INITIATED, UploadState.UPLOADING, UploadState.FINALIZING}:
+        if upload.state in OPEN_UPLOADS:
             raise Conflict("upload_open", "This asset is still being uploaded; abort the upload instead.")
+        if await assets.get(conn, who, asset_id) is None:
+            raise _absent()  # whoever deleted it held the lock that we hold now
+        if upload.state is UploadState.INGESTED:
+            await quota.free(conn, asset)
+        asset = await assets.load(conn, asset.id, lock=True)
+        assert asset is not None, "assets keep their rows"
         await stop_run(conn, asset, now)
         await renditions.delete_of_asset(conn, asset.id)
         await assets.move(conn, asset, AssetState.DELETED, now)
-        if upload.state is UploadState.INGESTED:
-            await quota.free(conn, asset)
         await events.append(conn, "asset_deleted", asset, now)
         # Twice: a stage that was putting an object away when the asset went is surely over the second time.
         for again, delay in (("", 0.0), ("-again", 3 * ctx.settings.takeover_seconds)):

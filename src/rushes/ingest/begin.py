@@ -8,14 +8,26 @@ from pathlib import PurePosixPath
 from uuid import UUID
 
 from rushes import events
-from rushes.db import Conn, assets, titles, uploads
+from rushes.db import Conn, assets, tenants, titles, uploads
 from rushes.errors import Conflict, Invalid, NotFound, OverQuota
 from rushes.ingest import quota, staged, tokens
 from rushes.ingest.context import Context
 from rushes.ingest.metadata import check_metadata
+from rushes.ingest.policy import check_claim
 from rushes.ingest.tokens import check_reach
-from rushes.model import Asset, AssetState, ChecksumAlgorithm, Layout, Principal, Title, Upload, UploadState, new_id
-from rushes.plan import PartPlan, plan_parts
+from rushes.model import (
+    Asset,
+    AssetState,
+    ChecksumAlgorithm,
+    Layout,
+    Principal,
+    Tenant,
+    Title,
+    Upload,
+    UploadState,
+    new_id,
+)
+from rushes.plan import PartPlan, QuotaPlan, plan_parts
 from rushes.storage import original_key
 from rushes.wire import BeginUpload, NewTitle
 
@@ -29,21 +41,22 @@ async def begin(
     """Reserve a place for a file. Returns the upload and a token that is good for it alone, as long as it lives.
 
     The same idempotency key from the same creator gets the same upload, however often the reply was lost. `origin` says
-    through which door and by which client the upload came. Raises `Invalid`, `OverQuota`, `NotFound`, `Conflict`.
+    through which door and by which client the upload came. Raises `Invalid`, `Rejected`, `OverQuota`, `NotFound`, `Conflict`.
     """
     check_reach(who)
     if not wanted.content_type.isascii():
         raise Invalid("content_type_invalid", "A content type is plain ASCII, such as video/mp4.")
-    if wanted.size is None:
-        raise Invalid("size_missing", "Say the file's size.")
     if wanted.layout is Layout.STAGED:
         await staged.check_store(ctx)
-    plan = plan_parts(wanted.size, wanted.part_size, ctx.storage.profile, body_limit=ctx.settings.storage_body_limit)
+    if wanted.size is not None and wanted.max_size is not None:
+        raise Invalid("size_twice", "Give either `size` or, while it is not known, `max_size`; not both.")
+    if wanted.size is not None:
+        _plan(ctx, wanted, wanted.size)  # what cannot be is refused without a look at the database
     now = ctx.now()
     async with ctx.db.transaction() as conn:
         upload = await _begun_before(conn, who, wanted, idempotency_key) if idempotency_key else None
         if upload is None:
-            upload = await _begin(ctx, conn, who, wanted, plan, idempotency_key, origin, now)
+            upload = await _begin(ctx, conn, who, wanted, idempotency_key, origin, now)
     lifetime = upload.created_at + timedelta(days=ctx.settings.upload_max_days) - now
     narrowed = Principal(who.tenant, upload.creator, plan=who.plan, upload=upload.id)
     return upload, tokens.mint_for(ctx.settings, narrowed, lifetime, now)
@@ -58,7 +71,7 @@ async def _begun_before(conn: Conn, who: Principal, wanted: BeginUpload, key: st
     if upload is None:
         return None
     elsewhere = who.title is not None and upload.title_id != who.title
-    if elsewhere or (upload.size, upload.filename) != (wanted.size, wanted.filename):
+    if elsewhere or upload.filename != wanted.filename or wanted.size not in {None, upload.size}:
         raise Conflict(
             "idempotency_key_reused", "This Idempotency-Key began another upload; use a new one for each file."
         )
@@ -70,13 +83,15 @@ async def _begin(
     conn: Conn,
     who: Principal,
     wanted: BeginUpload,
-    plan: PartPlan,
     key: str | None,
     origin: str,
     now: datetime,
 ) -> Upload:
-    await _check_room(ctx, conn, 2 * plan.size if wanted.layout is Layout.STAGED else plan.size)
-    await quota.reserve(conn, who, plan.size)
+    tenant = await tenants.get(conn, who.tenant)
+    check_claim(tenant.types, wanted.filename, wanted.content_type)
+    limits = quota.plan_of(tenant, who.plan)
+    plan = _plan(ctx, wanted, await _reserve(ctx, conn, who, wanted, limits, tenant, now))
+    idle_days = min(limits.idle_days or ctx.settings.upload_idle_days, ctx.settings.upload_max_days)
     title_id = await _title(conn, who, wanted, now)
     asset_id, upload_id = new_id(), new_id()
     place = ctx.storage.originals
@@ -89,7 +104,7 @@ async def _begin(
         state=UploadState.INITIATED,
         filename=wanted.filename,
         size=plan.size,
-        size_known=True,
+        size_known=wanted.size is not None,
         content_type=wanted.content_type,
         layout=wanted.layout,
         part_size=plan.part_size,
@@ -110,15 +125,36 @@ async def _begin(
         created_at=now,
         updated_at=now,
         progress_at=now,
-        expires_at=now + timedelta(days=min(ctx.settings.upload_idle_days, ctx.settings.upload_max_days)),
-        idle_seconds=round(ctx.settings.upload_idle_days * 86_400),
+        expires_at=now + timedelta(days=idle_days),
+        idle_seconds=max(1, round(idle_days * 86_400)),
         abandoned_at=None,
         warned_at=None,
     )
     await assets.insert(conn, _pending_asset(upload, now))
     await uploads.insert(conn, upload, key)
-    await events.append(conn, "upload_started", upload, now, size=upload.size, filename=upload.filename, origin=origin)
+    await events.append(conn, "upload_started", upload, now, size=wanted.size, filename=upload.filename, origin=origin)
     return upload
+
+
+def _plan(ctx: Context, wanted: BeginUpload, size: int) -> PartPlan:
+    return plan_parts(size, wanted.part_size, ctx.storage.profile, body_limit=ctx.settings.storage_body_limit)
+
+
+async def _reserve(
+    ctx: Context, conn: Conn, who: Principal, wanted: BeginUpload, limits: QuotaPlan, tenant: Tenant, now: datetime
+) -> int:
+    """Reserve the file's size or, where it is not known, the most that it may become; returns what is reserved."""
+    copies = 2 if wanted.layout is Layout.STAGED else 1  # which storage holds at a time
+    free = await _free(ctx, conn)
+    if wanted.size is not None:
+        _check_room(free, wanted.size * copies)
+        await quota.reserve(conn, who, limits, tenant, wanted.size, now)
+        return wanted.size
+    _check_room(free, copies)
+    most = [ctx.settings.unknown_size_bytes, ctx.storage.profile.max_object]
+    most += [] if wanted.max_size is None else [wanted.max_size]
+    most += [] if free is None else [free // copies]
+    return await quota.reserve_most(conn, who, limits, tenant, min(most), now)
 
 
 def _pending_asset(upload: Upload, now: datetime) -> Asset:
@@ -152,19 +188,24 @@ def _pending_asset(upload: Upload, now: datetime) -> Asset:
     )
 
 
-async def _check_room(ctx: Context, conn: Conn, size: int) -> None:
-    """Raise `OverQuota` when the store is on this machine and its disk cannot hold what is announced already and this."""
+async def _free(ctx: Context, conn: Conn) -> int | None:
+    """Bytes that the disk of a store on this machine has left, beside what is announced already; None of other stores."""
     if ctx.settings.storage_dir is None:
-        return
+        return None
     try:
-        free = shutil.disk_usage(ctx.settings.storage_dir).free - SPARE_BYTES - await uploads.outstanding(conn)
+        on_disk = shutil.disk_usage(ctx.settings.storage_dir).free
     except OSError:
-        return  # not made yet, or not ours to see: storage itself will say
-    if size > free:
+        return None  # not made yet, or not ours to see: storage itself will say
+    return max(0, on_disk - SPARE_BYTES - await uploads.outstanding(conn))
+
+
+def _check_room(free: int | None, size: int) -> None:
+    """Raise `OverQuota` when the store's disk cannot hold `size` more bytes."""
+    if free is not None and size > free:
         raise OverQuota(
             "storage_full",
-            f"The object store's disk has room for {max(free, 0)} more bytes; the upload needs {size}. Make room and try again.",
-            free=max(free, 0),
+            f"The object store's disk has room for {free} more bytes; the upload needs {size}. Make room and try again.",
+            free=free,
         )
 
 

@@ -68,11 +68,17 @@ CREATE TABLE tenant_quotas (
     month date,
     month_bytes bigint NOT NULL DEFAULT 0 CHECK (month_bytes >= 0)
 );
-INSERT INTO tenant_quotas (tenant, stored, reserved, open_uploads)
-    SELECT tenant, sum(stored), sum(reserved), sum(open_uploads) FROM quotas GROUP BY tenant;
 ALTER TABLE quotas
     ADD month date,
     ADD month_bytes bigint NOT NULL DEFAULT 0 CHECK (month_bytes >= 0);
+-- Uploads begun this month count as if they had been charged to it: a release gives back what was charged.
+UPDATE quotas SET month = date_trunc('month', now() AT TIME ZONE 'UTC'), month_bytes = COALESCE((
+    SELECT sum(size) FROM uploads WHERE uploads.tenant = quotas.tenant AND uploads.creator = quotas.creator
+    AND created_at >= date_trunc('month', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+    AND state IN ('initiated', 'uploading', 'finalizing', 'ingested')), 0);
+INSERT INTO tenant_quotas (tenant, stored, reserved, open_uploads, month, month_bytes)
+    SELECT tenant, sum(stored), sum(reserved), sum(open_uploads), max(month), sum(month_bytes)
+    FROM quotas GROUP BY tenant;
 """
 
 OPERATIONS = """
