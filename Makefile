@@ -4,6 +4,8 @@
 
 PY := .venv/bin/python
 ROUNDS ?= 1
+JOBS ?= 2
+PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile
 
 help:  ## Show this list.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,8 +16,8 @@ setup:  ## Install everything into .venv (done by the others when needed).
 demo: setup  ## Start the whole stack, ingest a sample clip, print the asset.
 	@sh scripts/demo.sh
 
-test: setup  ## Run all tests.
-	$(PY) -m pytest
+test: setup  ## Run all tests, JOBS files at a time (2).
+	$(PYTEST)
 
 lint: setup  ## Formatter, linter, strict types, import contracts.
 	.venv/bin/ruff format --check
@@ -24,7 +26,7 @@ lint: setup  ## Formatter, linter, strict types, import contracts.
 	.venv/bin/lint-imports
 
 long: setup  ## The same tests with many more rounds: make long ROUNDS=50
-	RUSHES_TEST_ROUNDS=$(if $(filter 1,$(ROUNDS)),20,$(ROUNDS)) $(PY) -m pytest --timeout=7200
+	RUSHES_TEST_ROUNDS=$(if $(filter 1,$(ROUNDS)),20,$(ROUNDS)) $(PYTEST) --timeout=7200
 
 bench: setup  ## Measure against named peers; see bench/RESULTS.md.
 	$(PY) bench/signer.py

@@ -58,15 +58,14 @@ def upload(stack: Site, clip: Path, **options: Any) -> UploadResult:
 
 
 def test_worker_killed_in_mid_transcode(
-    stack: Site, clip: Path, capsys: pytest.CaptureFixture[str], round_: int
+    stack: Site, clip: Path, record_property: Callable[[str, object], None], round_: int
 ) -> None:
     result = upload(stack, clip)
     where = wait_for_transcode(stack, result.asset_id)
     worker = stack.child("worker")
     tools = worker.children(recursive=True)
     worker.kill()
-    with capsys.disabled():
-        print(f"\n  worker killed in {where}, with {len(tools)} processes below it")
+    record_property("saw", f"worker killed in {where}, with {len(tools)} processes below it")
     until(lambda: not alive([worker, *tools]), 5, f"these outlived the worker: {alive([worker, *tools])}")
     check_published(stack, result, clip)
     job = stack.job(result.asset_id, "proxies")
