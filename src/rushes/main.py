@@ -9,7 +9,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from rushes.config import Settings
 from rushes.db import migrate as migrate_tables
 from rushes.db import open_database
 from rushes.errors import Misconfigured, Unavailable
-from rushes.ingest import tokens
+from rushes.ingest import capabilities, tokens
 from rushes.ingest.context import Context
 from rushes.pipeline.lease import SESSION
 from rushes.pipeline.outbox import SqlEngine
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
 API_PID = "RUSHES_API_PID"  # by which granian's processes know their parent
 STOP_SECONDS = 10  # an open connection cannot hold a stopping API longer
+LEAVE_SECONDS = 3  # for what runs beside to tidy up
 WORKER_STOP_SECONDS = 20  # a worker that cannot leave in good order by then just leaves
 EX_TEMPFAIL = 75  # sysexits.h: the worker must be started anew
 
@@ -49,6 +50,23 @@ async def open_context(settings: Settings) -> AsyncIterator[Context]:
         open_storage(settings) as storage,
     ):
         yield Context(settings, db, storage, SqlEngine())
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run `work` while the block lasts; should it break, that is an error in the log and nothing else stops."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_tell)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task}, timeout=LEAVE_SECONDS)
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a background task broke", exc_info=error)
 
 
 def database_url(settings: Settings) -> str:
@@ -132,7 +150,8 @@ def app(settings: Settings) -> FastAPI:
         async with open_context(settings) as context:
             application.state.context = context
             application.state.verifier = verifier
-            yield
+            async with beside(capabilities.keep_fresh(context)):
+                yield
 
     return create_app(lifespan)
 
@@ -172,7 +191,8 @@ async def _work(settings: Settings) -> int:
             engine = Engine(settings, worker_id, workflows(context, bench))
             await engine.start()
             log.info("worker %s is ready", worker_id)
-            status = await _until_stopped(engine, stop)
+            async with beside(capabilities.keep_fresh(context)):
+                status = await _until_stopped(engine, stop)
         scratch.clear()
     # The engine's threads retry for ever against a database that is gone; what was to be kept is kept by now.
     logging.shutdown()

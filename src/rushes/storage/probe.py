@@ -21,6 +21,7 @@ from awscrt import checksums
 
 from rushes.checksum import crc64nvme, encode
 from rushes.errors import Problem, Unavailable
+from rushes.storage.faults import refused
 from rushes.storage.s3 import FULL_OBJECT, S3, DonePart
 from rushes.storage.signer import Signer
 from rushes.storage.store import Storage
@@ -81,13 +82,14 @@ async def probe(storage: Storage, *, at: datetime, origin: str = "https://rushes
 
     Raises:
         Unavailable: storage cannot be reached, or fails.
-        Misconfigured: it refuses the bucket or the access key.
+        Misconfigured, Invalid: it refuses the bucket, the access key, or all that is sent to the clients' address.
     """
     signer = await storage.signer()
     async with httpx.AsyncClient(timeout=30, trust_env=not storage.public.is_loopback) as http:
         name = f"probe-{uuid4()}"
         place, target = storage.incoming, storage.originals
         bench = _Bench(storage.s3, signer, http, at, place.bucket, f"{place.prefix}{name}")
+        await bench.takes_a_part()
         enforced = {algorithm: await bench.enforces_checksum(algorithm) for algorithm in ALGORITHMS}
         skew, exposes = await bench.reads_as_a_browser(origin)
         copies, if_match = await bench.copies(target.bucket, f"{target.prefix}{name}")
@@ -130,6 +132,13 @@ class _Bench:
     bucket: str
     key: str
 
+    async def takes_a_part(self) -> None:
+        """Raise what storage answers to a part as plain as can be: whoever refuses that would seem to enforce all."""
+        async with self.upload(None) as upload:
+            answer = await self._request("PUT", self._plain(upload), content=BODY, headers={})
+            if not answer.is_success:
+                raise refused("probe", answer.status_code, answer.content)
+
     async def enforces_checksum(self, algorithm: str) -> bool:
         """Whether a part with one flipped bit is refused and the right one taken."""
         try:
@@ -145,11 +154,7 @@ class _Bench:
     async def enforces_length(self) -> bool:
         """Whether a body longer than the signed Content-Length is refused, without a checksum's help."""
         async with self.upload(None) as upload:
-            query = {"partNumber": "1", "uploadId": upload}
-            headers = {"content-length": str(len(BODY))}
-            url = self.signer.presign(
-                "PUT", self.bucket, self.key, at=self.at, seconds=SECONDS, query=query, headers=headers
-            )
+            url = self._plain(upload)
             return await self._refused(url, BODY + b"!", {}) and not await self._refused(url, BODY, {})
 
     async def enforces_signature(self) -> bool:
@@ -248,6 +253,13 @@ class _Bench:
         date = answer.headers.get("date")
         skew = (parsedate_to_datetime(date) - self.at).total_seconds() if date else None
         return skew, preflight.is_success and allowed <= {origin, "*"} and bool(exposed & {"etag", "*"})
+
+    def _plain(self, upload: str) -> str:
+        """A URL for part 1 with nothing bound but its length."""
+        query, headers = {"partNumber": "1", "uploadId": upload}, {"content-length": str(len(BODY))}
+        return self.signer.presign(
+            "PUT", self.bucket, self.key, at=self.at, seconds=SECONDS, query=query, headers=headers
+        )
 
     def _part(self, upload: str, algorithm: str) -> tuple[str, dict[str, str]]:
         parts = self.signer.parts(self.bucket, self.key, upload, algorithm=algorithm, at=self.at, seconds=SECONDS)

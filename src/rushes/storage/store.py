@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -15,6 +18,9 @@ from rushes.storage.keys import Place
 from rushes.storage.profiles import profile_of
 from rushes.storage.s3 import S3
 from rushes.storage.signer import Signer
+
+if TYPE_CHECKING:
+    from rushes.storage.probe import Capabilities
 
 
 class Storage:
@@ -39,6 +45,8 @@ class Storage:
         self.incoming = incoming
         self.originals = originals
         self.renditions = renditions
+        self.remembered: tuple[Capabilities, datetime] | None = None  # what the store was seen to do, as of then
+        self.asking = asyncio.Lock()  # held while `remembered` is made
         self._signer: Signer | None = None
 
     @property

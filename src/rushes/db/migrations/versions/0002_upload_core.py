@@ -84,8 +84,10 @@ INSERT INTO tenant_quotas (tenant, stored, reserved, open_uploads, month, month_
 OPERATIONS = """
 CREATE TABLE stores (
     place text PRIMARY KEY,
-    capabilities jsonb NOT NULL,
-    probed_at timestamptz NOT NULL
+    capabilities jsonb,
+    probed_at timestamptz,
+    claimed_at timestamptz,
+    CHECK ((capabilities IS NULL) = (probed_at IS NULL))
 );
 
 CREATE TABLE sweeps (
