@@ -71,6 +71,10 @@ class Settings(BaseSettings):
     storage_public_endpoint: str | None = Field(
         None, description="The S3 endpoint clients upload to, when it differs. It is what grants are signed for."
     )
+    storage_accelerate: bool = Field(
+        False,
+        description="Clients reach AWS through S3 Transfer Acceleration, which the buckets must have switched on.",
+    )
     storage_region: str = Field("us-east-1", description="The region requests are signed for.")
     storage_access_key: str | None = Field(None, description="The access key id.")
     storage_secret_key: SecretStr | None = Field(None, description="The secret access key.")

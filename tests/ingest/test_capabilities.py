@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import httpx
@@ -22,6 +21,7 @@ from rushes.ingest import capabilities
 from rushes.ingest.context import Context
 from rushes.storage import ensure_bucket
 from tests.pipeline.equipment import until
+from tests.storage.forwarding import forwarding
 
 
 @asynccontextmanager
@@ -115,33 +115,10 @@ async def test_a_store_that_is_away_is_probed_when_it_is_back(settings: Settings
         assert row == stores.StoreRow(None, None)
         watching = asyncio.create_task(capabilities.keep_fresh(ctx, first=0.01, longest=0.1))
         try:
-            async with forwarding(port, str(settings.storage_endpoint)):
+            async with forwarding(str(settings.storage_endpoint), port):
                 await until(lambda: capabilities.kept(ctx), 30, "the store was not probed")
         finally:
             watching.cancel()
-
-
-@asynccontextmanager
-async def forwarding(port: int, endpoint: str) -> AsyncIterator[None]:
-    """The store at another port."""
-    to = urlsplit(endpoint)
-
-    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(to.hostname, to.port)
-        try:
-            await asyncio.gather(pipe(reader, back), pipe(there, writer), return_exceptions=True)
-        finally:
-            back.close()
-            writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", port):
-        yield
 
 
 async def test_an_api_knows_its_store_without_being_asked(settings: Settings) -> None:

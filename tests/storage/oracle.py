@@ -39,7 +39,7 @@ def by_auth(case: dict[str, Any]) -> str:
 def by_client(case: dict[str, Any]) -> str:
     config = Config(
         signature_version="s3v4",
-        s3={"addressing_style": case["addressing"]},
+        s3={"addressing_style": case["addressing"], "use_accelerate_endpoint": case.get("accelerate", False)},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

@@ -208,6 +208,26 @@ def test_aws_itself_is_addressed_as_botocore_does(oracle: Oracle) -> None:
         assert ours == oracle.url(**case, operation="get_object", params={"Bucket": "bucket", "Key": "key"})
 
 
+def test_aws_is_accelerated_as_botocore_does_it(oracle: Oracle) -> None:
+    internal = Endpoint.parse(None, region="eu-west-1", addressing="path")
+    signer = Signer(Endpoint.accelerated(internal, ["bucket-1"]), a_signer().credentials)
+    ours = signer.presign("GET", "bucket-1", "a/key", at=AT, seconds=60)
+    assert urlsplit(ours).netloc == "bucket-1.s3-accelerate.amazonaws.com"
+    case = case_of(signer, AT, 60) | {"endpoint": None, "accelerate": True}
+    assert ours == oracle.url(**case, operation="get_object", params={"Bucket": "bucket-1", "Key": "a/key"})
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "bucket"),
+    [("https://s3.example.com", "bucket"), (None, "bucket.with.dots"), (None, "Upper"), (None, "under_score")],
+)
+def test_only_aws_and_plain_buckets_are_accelerated(endpoint: str | None, bucket: str) -> None:
+    internal = Endpoint.parse(endpoint, region="eu-west-1", addressing="path")
+    with pytest.raises(Misconfigured) as raised:
+        Endpoint.accelerated(internal, ["fine", bucket])
+    assert raised.value.code == "storage_accelerate_invalid"
+
+
 @pytest.mark.parametrize("algorithm", CHECKSUMS)
 def test_the_fast_path_signs_what_the_general_one_signs(algorithm: str) -> None:
     signer = a_signer()

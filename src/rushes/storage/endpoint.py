@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
@@ -60,6 +61,30 @@ class Endpoint:
             )
         scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
         return cls(scheme, parts.netloc.lower(), quote(parts.path.rstrip("/"), safe="/~%"), region, addressing)
+
+    @classmethod
+    def accelerated(cls, internal: Endpoint, buckets: Iterable[str]) -> Endpoint:
+        """AWS's edge locations, for buckets behind `internal` with acceleration switched on.
+
+        Source: "Configuring fast, secure file transfers using Amazon S3 Transfer Acceleration", Amazon S3 user guide: the
+        host names the bucket, one label without dots; China's and other partitions' regions have none.
+
+        Raises:
+            Misconfigured: `internal` is not AWS, or a bucket's name does not fit into that host.
+        """
+        if not internal.netloc.endswith(".amazonaws.com"):
+            raise Misconfigured(
+                "storage_accelerate_invalid",
+                f"Only AWS has Transfer Acceleration, and {internal.netloc} is not AWS: unset RUSHES_STORAGE_ACCELERATE.",
+            )
+        for bucket in buckets:
+            if not _HOSTABLE.fullmatch(bucket):
+                raise Misconfigured(
+                    "storage_accelerate_invalid",
+                    f"Transfer Acceleration takes no bucket named {bucket!r}: only small letters, digits and hyphens, no "
+                    "dots. Rename it or unset RUSHES_STORAGE_ACCELERATE.",
+                )
+        return cls("https", "s3-accelerate.amazonaws.com", "", internal.region, "virtual")
 
     @property
     def origin(self) -> str:

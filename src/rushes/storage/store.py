@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -75,17 +75,30 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
     """Storage as configured. Opens no connection until it is used, so it also opens while storage is away.
 
     Raises:
-        Misconfigured: an endpoint that is no address, half an access key, or a place that is no bucket.
+        Misconfigured: an endpoint that is no address, half an access key, a place that is no bucket, or acceleration
+            where there is none.
     """
     internal = _endpoint(settings, settings.storage_endpoint)
-    public = _endpoint(settings, settings.storage_public_endpoint or settings.storage_endpoint)
     places = {
         "incoming": Place.parse(settings.bucket_incoming),
         "originals": Place.parse(settings.bucket_originals),
         "renditions": Place.parse(settings.bucket_renditions),
     }
+    public = _public(settings, internal, places.values())
     async with S3(internal, _credentials(settings)) as s3:
         yield Storage(s3, public, profile_of(settings, internal.netloc), **places)
+
+
+def _public(settings: Settings, internal: Endpoint, places: Iterable[Place]) -> Endpoint:
+    """The endpoint that clients see."""
+    if not settings.storage_accelerate:
+        return _endpoint(settings, settings.storage_public_endpoint or settings.storage_endpoint)
+    if settings.storage_public_endpoint:
+        message = (
+            "Set either RUSHES_STORAGE_ACCELERATE or RUSHES_STORAGE_PUBLIC_ENDPOINT: clients can be sent to one host."
+        )
+        raise Misconfigured("storage_accelerate_invalid", message)
+    return Endpoint.accelerated(internal, [place.bucket for place in places])
 
 
 def _endpoint(settings: Settings, url: str | None) -> Endpoint:
