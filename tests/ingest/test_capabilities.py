@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -51,7 +51,9 @@ async def probed_at(ctx: Context) -> datetime:
 
 
 async def test_of_many_processes_that_start_one_probes(fresh: Context) -> None:
-    outcomes = await asyncio.gather(*(capabilities.refresh(fresh) for _ in range(8)))
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(main.open_context(fresh.settings)) for _ in range(5)]
+        outcomes = await asyncio.gather(*(capabilities.refresh(ctx) for ctx in others))
     assert sum(outcomes) == 1
     first = await probed_at(fresh)
     assert await capabilities.refresh(fresh)  # somebody who comes later finds it done
@@ -100,7 +102,7 @@ async def test_asking_costs_no_query_for_a_minute(fresh: Context) -> None:
 async def test_asked_by_many_before_anything_is_known_it_is_probed_once(fresh: Context) -> None:
     found = await asyncio.gather(*(capabilities.capabilities_of(fresh) for _ in range(20)))
     first = await probed_at(fresh)
-    assert all(each is found[0] for each in found)
+    assert all(each == found[0] for each in found)  # the clock skew differs from probe to probe
     assert await probed_at(fresh) == first
 
 

@@ -15,15 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.db import copies, stores
+from rushes.db import copies
 from rushes.ingest import copying, staged
 from rushes.ingest.abort import discard
-from rushes.ingest.capabilities import capabilities_of, place_of
+from rushes.ingest.capabilities import capabilities_of, keep
 from rushes.ingest.context import Context
 from rushes.pipeline.finalize import run_finalize
 from rushes.pipeline.staged import run_copy, run_unstage
 from rushes.plan import MIN_PART
-from rushes.storage import Capabilities, StoredPart, staged_prefix
+from rushes.storage import StoredPart, staged_prefix
 from tests.ingest.equipment import Desk, Directly, Json, Person, body, crc, pieces, problem, some_bytes
 from tests.pipeline.equipment import with_storage
 
@@ -164,19 +164,14 @@ async def test_a_store_that_does_not_copy_safely_takes_no_staged_uploads(desk: D
     assert seen.copies_if_match
     ann = desk.person()
     for lacking in (replace(seen, copies=False), replace(seen, copies_if_match=False)):
-        await keep_capabilities(desk, lacking)
+        await keep(desk.ctx, lacking, desk.ctx.now())
         try:
             answer = await ann.http.post("/v1/uploads", json={"filename": "a.mov", "size": 9, "layout": "staged"})
             problem(answer, 422, "layout_unsupported")
             assert "multipart" in body(answer)["detail"]
             assert (await ann.begin(9))["layout"] == "multipart"
         finally:
-            await keep_capabilities(desk, seen)
-
-
-async def keep_capabilities(desk: Desk, seen: Capabilities) -> None:
-    async with desk.ctx.db.transaction() as conn:
-        await stores.keep(conn, place_of(desk.ctx), seen.to_json(), desk.ctx.now())
+            await keep(desk.ctx, seen, desk.ctx.now())
 
 
 # --- rolling assembly -------------------------------------------------------------------------------------------------

@@ -38,12 +38,14 @@ async def capabilities_of(ctx: Context) -> Capabilities:
     """As kept, and remembered for a minute; probed now when nothing is kept. Raises as `probe` does."""
     known = _remembered(ctx)
     if known is None:
-        async with ctx.storage.asking:  # requests that come together ask once
-            known = _remembered(ctx)
-            if known is None:
+        found = await kept(ctx)
+        if found is None:
+            async with ctx.storage.asking:
                 found = await kept(ctx)
                 known = found.capabilities if found else await probe_now(ctx)
-                ctx.storage.remembered = (known, ctx.now())
+        else:
+            known = found.capabilities
+        ctx.storage.remembered = (known, ctx.now())
     return known
 
 
@@ -69,10 +71,15 @@ async def probe_now(ctx: Context) -> Capabilities:
     """Probe the store and keep what was found. Raises as `probe` does."""
     now = ctx.now()
     found = await probe(ctx.storage, at=now, origin=_page(ctx))
+    await keep(ctx, found, now)
+    return found
+
+
+async def keep(ctx: Context, found: Capabilities, now: datetime) -> None:
+    """Let every process know what was found at `now`: this one at once, the others within a minute."""
     async with ctx.db.transaction() as conn:
         await stores.keep(conn, place_of(ctx), found.to_json(), now)
     ctx.storage.remembered = (found, now)
-    return found
 
 
 async def keep_fresh(ctx: Context, *, first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> None:
@@ -97,21 +104,22 @@ async def keep_fresh(ctx: Context, *, first: float = FIRST_PAUSE, longest: float
 
 async def refresh(ctx: Context) -> bool:
     """Probe if that is due and nobody else does; whether something fresh is kept now. Raises as `probe` does."""
-    now, place = ctx.now(), place_of(ctx)
-    async with ctx.db.transaction() as conn:
-        row = await stores.get(conn, place)
-        found = _read(row)
-        if found is not None and abs(now - found.probed_at) < FRESH:
-            return True
-        if not await stores.claim(conn, place, now, seen=row.probed_at if row else None, free_before=now - CLAIM):
-            return False
-    try:
-        await probe_now(ctx)
-    except Problem:
+    async with ctx.storage.asking:
+        now, place = ctx.now(), place_of(ctx)
         async with ctx.db.transaction() as conn:
-            await stores.unclaim(conn, place, now)
-        raise
-    return True
+            row = await stores.get(conn, place)
+            found = _read(row)
+            if found is not None and abs(now - found.probed_at) < FRESH:
+                return True
+            if not await stores.claim(conn, place, now, seen=row.probed_at if row else None, free_before=now - CLAIM):
+                return False
+        try:
+            await probe_now(ctx)
+        except Problem:
+            async with ctx.db.transaction() as conn:
+                await stores.unclaim(conn, place, now)
+            raise
+        return True
 
 
 def place_of(ctx: Context) -> str:

@@ -46,7 +46,7 @@ class Storage:
         self.originals = originals
         self.renditions = renditions
         self.remembered: tuple[Capabilities, datetime] | None = None  # what the store was seen to do, as of then
-        self.asking = asyncio.Lock()  # held while `remembered` is made
+        self.asking = asyncio.Lock()  # held by whoever finds that out
         self._signer: Signer | None = None
 
     @property
