@@ -221,6 +221,7 @@ class Upload:
     held_parts: int
     held_bytes: int
     attempt: int  # finalize attempts: each complete after a missing part starts the next one
+    verified_bytes: int | None  # while a worker reads the whole object before it counts: how far it is
     problem: Json | None  # the last verdict: {code, message, …}
     created_at: datetime
     updated_at: datetime

@@ -41,7 +41,7 @@ WholeChecksums = Annotated[
     Field(
         max_length=8,
         description="Of the whole file, as `algorithm:value` in hex or base64, one or several: sha256, md5, crc64nvme, "
-        "xxh64, xxh128. A bare value is a CRC64NVME in base64. The file is published only if all of them are right.",
+        "crc32c, xxh64, xxh128. A bare value is a CRC64NVME in base64. The file is published only if all of them are right.",
     ),
 ]
 
@@ -273,6 +273,9 @@ class StatusView(Reply):
     processing_state: str
     held: Held
     size: int | None
+    verified: int | None = Field(
+        None, description="While a worker reads the whole object before it counts: bytes read so far."
+    )
     current_job: CurrentJob | None
     problem: Failure | None
 

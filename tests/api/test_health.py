@@ -10,7 +10,9 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from rushes.config import Settings
+from rushes.db import stores
 from rushes.embedded import ports
+from rushes.ingest.capabilities import place_of, probe_now
 from tests.ingest.equipment import Desk, body, open_desk, problem
 
 
@@ -59,9 +61,13 @@ async def test_an_old_schema_is_not_ready(settings: Settings) -> None:
 
 async def test_a_system_without_storage_is_not_ready(settings: Settings) -> None:
     away = settings.model_copy(update={"storage_endpoint": f"http://127.0.0.1:{closed_port()}"})
+    async with open_desk(settings) as desk:
+        seen = await probe_now(desk.ctx)
     async with open_desk(away) as desk:
+        async with desk.ctx.db.transaction() as conn:
+            await stores.keep(conn, place_of(desk.ctx), seen.to_json(), desk.ctx.now())
         ann = desk.person()
-        upload = await ann.begin()  # begin needs no storage
+        upload = await ann.begin()  # begin needs no storage that was seen before
         ready, grants = await asyncio.gather(
             desk.with_token(None).get("/readyz"), ann.ask(upload, [(1, "AAAAAAAAAAA=")])
         )

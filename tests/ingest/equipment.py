@@ -19,10 +19,11 @@ from rushes import checksum, main
 from rushes.config import Settings
 from rushes.ingest import grant as granting
 from rushes.ingest import tenants, tokens
+from rushes.ingest.abort import discard
 from rushes.ingest.context import Context
-from rushes.model import Principal, Role
+from rushes.model import ChecksumAlgorithm, Principal, Role
 from rushes.pipeline.engine import Run
-from rushes.pipeline.finalize import run_finalize
+from rushes.pipeline.finalize import run_finalize, run_verify
 from rushes.plan import MIN_PART
 from rushes.wire import GrantReply, GrantRequest, WantedPart
 
@@ -44,6 +45,11 @@ def some_bytes(size: int, seed: int = 1) -> bytes:
 
 def crc(data: bytes) -> str:
     return checksum.encode(checksum.crc64nvme(data))
+
+
+def sum_of(upload: Json, data: bytes) -> str:
+    """The checksum that a part of this upload must carry."""
+    return checksum.compute(ChecksumAlgorithm(upload["checksum_algorithm"]), data)
 
 
 def pieces(data: bytes, part_size: int = MIN_PART) -> list[bytes]:
@@ -92,9 +98,10 @@ class Desk:
             return await cursor.fetchall() if cursor.description else []
 
     async def finalize(self, upload_id: str) -> str:
-        """The finalize workflow of the upload's last attempt, here and now."""
+        """The finalize workflow of the upload's last attempt, here and now, and the reading that it may hand over to."""
         ((attempt,),) = await self.sql("SELECT attempt FROM uploads WHERE id = %(id)s", id=upload_id)
-        return await run_finalize(self.ctx, Directly(), upload_id, attempt)
+        verdict = await run_finalize(self.ctx, Directly(), upload_id, attempt)
+        return verdict if verdict != "verifying" else await run_verify(self.ctx, Directly(), upload_id, attempt)
 
     async def enqueued(self, like: str) -> list[str]:
         """The ids of the workflows enqueued under names such as this."""
@@ -120,6 +127,20 @@ class Desk:
         """Set, as the operator of the server does, what the tenant of `who` takes and may store."""
         change = tenants.Change(caps=caps, plans=plans or {}, types=types or None)
         await tenants.change(self.ctx.db, who.tenant, change, datetime.now(UTC))
+
+    async def assert_nothing_is_left(self, person: Person, upload: Json) -> None:
+        """An upload that failed: its quota is free, nothing of it is published or readable, and discarding it, which is
+        enqueued, leaves nothing in storage."""
+        id_ = upload["upload_id"]
+        assert await self.quota(person.who) == (0, 0, 0)
+        asset = await person.asset(upload)
+        assert (asset["original_url"], asset["verification"], asset["published_at"]) == (None, None, None)
+        assert (await person.read(f"jobs?asset_id={upload['asset_id']}"))["items"] == []
+        assert await self.enqueued(f"discard-{id_}") == [f"discard-{id_}"]
+        await discard(self.ctx, UUID(id_))
+        ((bucket, key),) = await self.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=id_)
+        assert [found async for found in self.ctx.storage.s3.list_multipart_uploads(bucket, key)] == []
+        assert await self.ctx.storage.s3.head(bucket, key) is None
 
     async def close(self) -> None:
         for http in self._clients:
@@ -152,7 +173,7 @@ class Person:
         """Grants for the parts of `data`, in order."""
         parts = pieces(data, upload["part_size"])
         numbers = numbers or range(1, len(parts) + 1)
-        answer = await self.ask(upload, [(number, crc(parts[number - 1])) for number in numbers])
+        answer = await self.ask(upload, [(number, sum_of(upload, parts[number - 1])) for number in numbers])
         assert answer.status_code == 200, answer.text
         return list(body(answer)["grants"])
 
@@ -167,7 +188,7 @@ class Person:
             part = parts[grant["number"] - 1]
             answer = await self.put(grant, part)
             assert answer.status_code == 200, answer.text
-            done.append({"number": grant["number"], "etag": answer.headers["ETag"], "checksum": crc(part)})
+            done.append({"number": grant["number"], "etag": answer.headers["ETag"], "checksum": sum_of(upload, part)})
         return done
 
     async def complete(self, upload: Json, done: Sequence[Json] = (), **fields: Any) -> httpx.Response:
@@ -196,7 +217,9 @@ class Person:
         """A grant for part 1, signed at another moment than now."""
         ctx = self.desk.ctx
         then = At(ctx.settings, ctx.db, ctx.storage, ctx.engine, moment)
-        wanted = GrantRequest(want=[WantedPart(number=1, checksum=crc(pieces(data, upload["part_size"])[0]))])
+        wanted = GrantRequest(
+            want=[WantedPart(number=1, checksum=sum_of(upload, pieces(data, upload["part_size"])[0]))]
+        )
         reply: GrantReply = await granting.grant(then, self.who, UUID(upload["upload_id"]), wanted)
         return reply.grants[0].model_dump(mode="json")
 

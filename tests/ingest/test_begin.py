@@ -12,6 +12,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from rushes.errors import Misconfigured
+from rushes.ingest.algorithm import pick
 from rushes.model import Role
 from rushes.plan import GB, MAX_OBJECT, MIB
 from tests.ingest.equipment import JSON, Desk, body, open_desk, problem, some_bytes, somebody
@@ -121,10 +123,27 @@ async def test_text_that_is_no_unicode_is_refused(desk: Desk) -> None:
     problem(answer, 422, "request_invalid")
 
 
-async def test_a_wish_for_another_checksum_is_answered_with_what_holds(desk: Desk) -> None:
+@pytest.mark.parametrize("wish", ["crc64nvme", "crc32c", "sha256", "md5"])
+async def test_a_wish_for_a_checksum_that_the_store_enforces_holds(desk: Desk, wish: str) -> None:
     ann = desk.person()
-    upload = await ann.begin(5, checksum_algorithm="sha256")
-    assert upload["checksum_algorithm"] == "crc64nvme"
+    assert (await ann.begin(5, checksum_algorithm=wish))["checksum_algorithm"] == wish
+    problem(
+        await ann.http.post("/v1/uploads", json={"filename": "a", "size": 5, "checksum_algorithm": "crc32"}),
+        422,
+        "request_invalid",
+    )
+
+
+async def test_without_a_wish_it_is_the_cheapest_that_is_enforced(desk: Desk) -> None:
+    assert (await desk.person().begin(5))["checksum_algorithm"] == "crc64nvme"
+    assert pick(("md5", "sha256"), None) == "md5"
+    assert pick(("md5", "sha256"), "crc64nvme") == "md5"
+    assert pick(("md5", "sha256"), "sha256") == "sha256"
+
+
+def test_a_store_that_enforces_nothing_gets_nothing() -> None:
+    with pytest.raises(Misconfigured, match="refuses no part"):
+        pick((), None)
 
 
 # --- titles -----------------------------------------------------------------------------------------------------------

@@ -61,9 +61,16 @@ async def list_uploads(
 
 
 @router.get("/{upload_id}")
-async def read_upload(ctx: Ctx, who: Who, upload_id: UUID) -> wire.UploadView:
+async def read_upload(
+    ctx: Ctx,
+    who: Who,
+    upload_id: UUID,
+    reconcile: Annotated[
+        bool, Query(description="Ask storage first: parts that nobody reported are held as well if there is no doubt.")
+    ] = False,
+) -> wire.UploadView:
     """State, progress, and the parts held with their checksums: all that is needed to go on."""
-    upload, held = await uploads.with_parts(ctx, who, upload_id)
+    upload, held = await uploads.with_parts(ctx, who, upload_id, reconcile=reconcile)
     return views.upload(upload, held)
 
 
@@ -81,7 +88,8 @@ async def complete_upload(
 ) -> wire.StatusView:
     """Finalize. 200 with the verdict, or 202 while storage is busy: then poll the address in `Location`.
 
-    Safe to repeat. 409 `parts_missing` names the parts to send (again) in `extra.missing`.
+    Safe to repeat. 409 `parts_missing` names the parts to send (again) in `extra.missing`; 409 `manifest_mismatch` those
+    that the ledger knows otherwise in `extra.numbers`; 409 `checksum_mismatch` shows both values.
     """
     upload = await complete.complete(ctx, who, upload_id, request)
     if upload.state is UploadState.FINALIZING:

@@ -84,6 +84,7 @@ def status(row: Status) -> wire.StatusView:
         upload_state=row.upload.state,
         processing_state=row.asset.state,
         size=row.upload.size if row.upload.size_known else None,
+        verified=row.upload.verified_bytes,
         held=wire.Held(parts=row.upload.held_parts, bytes=row.upload.held_bytes),
         current_job=None
         if job is None

@@ -22,6 +22,7 @@ SETTABLE = frozenset(
         "filename",
         "title_id",
         "etag",
+        "checksum_algorithm",
         "checksum",
         "sha256",
         "verification",

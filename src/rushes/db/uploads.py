@@ -94,7 +94,7 @@ async def move(conn: Conn, upload: Upload, new: UploadState, now: datetime, prob
     check_move(UPLOAD_MOVES, "upload", upload.state, new)
     await conn.execute(
         """UPDATE uploads SET state = %(new)s, problem = %(problem)s, updated_at = %(now)s,
-        attempt = attempt + (%(new)s = 'finalizing')::int WHERE id = %(id)s""",
+        attempt = attempt + (%(new)s = 'finalizing')::int, verified_bytes = NULL WHERE id = %(id)s""",
         {"id": upload.id, "new": new, "now": now, "problem": None if problem is None else Jsonb(problem)},
     )
 
@@ -126,6 +126,15 @@ async def declare(conn: Conn, upload_id: UUID, checksums: Mapping[str, str]) -> 
     """Add {algorithm: value} to what the client says of the whole file."""
     query = "UPDATE uploads SET declared = declared || %s WHERE id = %s"
     await conn.execute(query, [Jsonb(dict(checksums)), upload_id])
+
+
+async def note_verified(conn: Conn, upload_id: UUID, attempt: int, done: int) -> None:
+    """Show how many bytes of the object a worker has read, while it is this attempt that finalizes."""
+    await conn.execute(
+        """UPDATE uploads SET verified_bytes = %(done)s
+        WHERE id = %(id)s AND attempt = %(attempt)s AND state = 'finalizing'""",
+        {"id": upload_id, "attempt": attempt, "done": done},
+    )
 
 
 def _lock(lock: bool) -> str:

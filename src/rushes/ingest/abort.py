@@ -12,6 +12,8 @@ from rushes.ingest.context import Context, Work
 from rushes.ingest.grant import locked
 from rushes.model import AssetState, Principal, Upload, UploadState
 
+CAME_TO_NOTHING = frozenset({UploadState.REJECTED, UploadState.FAILED, UploadState.ABORTED, UploadState.EXPIRED})
+
 
 async def abort(ctx: Context, who: Principal, upload_id: UUID) -> None:
     """Give an upload up. Aborting twice is fine; one that finalizes or has been ingested raises `Conflict`."""
@@ -36,9 +38,16 @@ def discard_work(upload: Upload) -> Work:
 
 
 async def discard(ctx: Context, upload_id: UUID) -> None:
-    """Remove from storage what an upload that came to nothing left there. May run twice."""
+    """Remove from storage what an upload that came to nothing left there: its parts, and its object. May run twice.
+
+    The object as well: what failed its verification was assembled before, and a Complete may have been carried out
+    although storage answered it with an error.
+    """
     async with ctx.db.transaction() as conn:
         upload = await uploads.load(conn, upload_id)
-    if upload is not None and upload.storage_upload_id is not None:
+    if upload is None or upload.state not in CAME_TO_NOTHING:
+        return
+    if upload.storage_upload_id is not None:
         await ctx.storage.s3.abort_multipart(upload.bucket, upload.key, upload.storage_upload_id)
+        await ctx.storage.s3.delete_objects(upload.bucket, [upload.key])
     await staged.remove(ctx, upload_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from uuid import UUID
@@ -10,7 +11,8 @@ from uuid import UUID
 from rushes import events
 from rushes.db import Conn, assets, tenants, titles, uploads
 from rushes.errors import Conflict, Invalid, NotFound, OverQuota
-from rushes.ingest import quota, staged, tokens
+from rushes.ingest import declared, quota, staged, tokens
+from rushes.ingest.algorithm import part_algorithm
 from rushes.ingest.context import Context
 from rushes.ingest.metadata import check_metadata
 from rushes.ingest.policy import check_claim
@@ -52,17 +54,21 @@ async def begin(
         raise Invalid("size_twice", "Give either `size` or, while it is not known, `max_size`; not both.")
     if wanted.size is not None:
         _plan(ctx, wanted, wanted.size)  # what cannot be is refused without a look at the database
+    algorithm = await part_algorithm(ctx, wanted.checksum_algorithm)
+    claimed = declared.parse(wanted.checksum)
     now = ctx.now()
     async with ctx.db.transaction() as conn:
-        upload = await _begun_before(conn, who, wanted, idempotency_key) if idempotency_key else None
+        upload = await _begun_before(conn, who, wanted, claimed, idempotency_key) if idempotency_key else None
         if upload is None:
-            upload = await _begin(ctx, conn, who, wanted, idempotency_key, origin, now)
+            upload = await _begin(ctx, conn, who, wanted, algorithm, claimed, idempotency_key, origin, now)
     lifetime = upload.created_at + timedelta(days=ctx.settings.upload_max_days) - now
     narrowed = Principal(who.tenant, upload.creator, plan=who.plan, upload=upload.id)
     return upload, tokens.mint_for(ctx.settings, narrowed, lifetime, now)
 
 
-async def _begun_before(conn: Conn, who: Principal, wanted: BeginUpload, key: str) -> Upload | None:
+async def _begun_before(
+    conn: Conn, who: Principal, wanted: BeginUpload, claimed: Mapping[str, str], key: str
+) -> Upload | None:
     if len(key) > 200:
         raise Invalid("idempotency_key_long", "An Idempotency-Key may have at most 200 characters.")
     if "\x00" in key:
@@ -71,7 +77,8 @@ async def _begun_before(conn: Conn, who: Principal, wanted: BeginUpload, key: st
     if upload is None:
         return None
     elsewhere = who.title is not None and upload.title_id != who.title
-    if elsewhere or upload.filename != wanted.filename or wanted.size not in {None, upload.size}:
+    other = any(upload.declared.get(name) != value for name, value in claimed.items())
+    if elsewhere or other or upload.filename != wanted.filename or wanted.size not in {None, upload.size}:
         raise Conflict(
             "idempotency_key_reused", "This Idempotency-Key began another upload; use a new one for each file."
         )
@@ -83,6 +90,8 @@ async def _begin(
     conn: Conn,
     who: Principal,
     wanted: BeginUpload,
+    algorithm: ChecksumAlgorithm,
+    claimed: Mapping[str, str],
     key: str | None,
     origin: str,
     now: datetime,
@@ -109,7 +118,7 @@ async def _begin(
         layout=wanted.layout,
         part_size=plan.part_size,
         part_count=plan.part_count,
-        checksum_algorithm=ChecksumAlgorithm.CRC64NVME,
+        checksum_algorithm=algorithm,
         bucket=place.bucket,
         key=original_key(place, who.tenant, who.creator, asset_id),
         storage_upload_id=None,
@@ -117,10 +126,11 @@ async def _begin(
         upload_origin=origin,
         priority=wanted.priority,
         relative_path=wanted.relative_path,
-        declared={},
+        declared=dict(claimed),
         held_parts=0,
         held_bytes=0,
         attempt=0,
+        verified_bytes=None,
         problem=None,
         created_at=now,
         updated_at=now,

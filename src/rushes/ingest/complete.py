@@ -12,9 +12,9 @@ from uuid import UUID
 from rushes import events
 from rushes.db import parts, uploads
 from rushes.errors import Conflict
-from rushes.ingest import staged
+from rushes.ingest import declared, staged
 from rushes.ingest.context import Context, Work
-from rushes.ingest.grant import check_checksum, find, locked, record_done
+from rushes.ingest.grant import find, locked, record_done
 from rushes.model import Part, Principal, Upload, UploadState
 from rushes.wire import CompleteUpload
 
@@ -29,8 +29,6 @@ async def complete(ctx: Context, who: Principal, upload_id: UUID, request: Compl
     Raises `Conflict` parts_missing with `missing` (part numbers) when parts have to be sent, `Conflict` upload_… when the
     upload has ended otherwise, `NotFound`.
     """
-    for checksum in request.checksum:
-        check_checksum(checksum)
     missing = await start(ctx, who, upload_id, request)
     if missing:
         raise parts_missing(missing)
@@ -38,7 +36,12 @@ async def complete(ctx: Context, who: Principal, upload_id: UUID, request: Compl
 
 
 async def start(ctx: Context, who: Principal, upload_id: UUID, request: CompleteUpload) -> list[int]:
-    """Move to `finalizing` and enqueue the workflow; or return the parts that are certainly missing."""
+    """Move to `finalizing` and enqueue the workflow; or return the parts that are certainly missing.
+
+    Raises `Conflict` when what is declared of the whole file contradicts what was (checksum_contradicts), or the
+    manifest the ledger (manifest_mismatch); `Invalid` for checksums that are none.
+    """
+    claimed = declared.parse(request.checksum)
     now = ctx.now()
     async with ctx.db.transaction() as conn:
         upload = await locked(conn, who, upload_id)
@@ -47,11 +50,12 @@ async def start(ctx: Context, who: Principal, upload_id: UUID, request: Complete
         if upload.state is not UploadState.UPLOADING:
             return []
         await record_done(conn, upload, request.done, now)
-        missing = never_sent(upload, await parts.all_of(conn, upload.id))
+        rows = await parts.all_of(conn, upload.id)
+        missing = never_sent(upload, rows)
         if missing:
             return missing
-        for checksum in request.checksum:
-            await uploads.declare(conn, upload.id, {"crc64nvme": checksum})
+        declared.check_manifest(request.manifest, rows)
+        await uploads.declare(conn, upload.id, declared.added(upload.declared, claimed))
         await uploads.move(conn, upload, UploadState.FINALIZING, now)
         if not await staged.roll(ctx, conn, upload, now):  # else whoever copies the last part enqueues it
             await ctx.engine.enqueue(conn, finalize_work(upload))

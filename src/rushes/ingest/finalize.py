@@ -1,9 +1,10 @@
 """Finalize: the steps of the durable workflow, each of which may run twice.
 
 1. `reconcile` – the ledger must add up. Parts that nobody reported are looked up in storage.
-2. `assemble` – complete in storage with the combined CRC64NVME as the object's checksum. An error from storage means
-   "unknown": HEAD decides.
-3. `settle` – one transaction: `ingested`, quota settled, processing enqueued, event appended.
+2. `assemble` – complete in storage, with the parts' combined CRC as the object's checksum where the store holds Complete to
+   it. An error from storage means "unknown": look, then decide.
+3. `settle` – one transaction: `ingested`, quota settled, processing enqueued, event appended. Where storage has not proven
+   enough (see `rushes.ingest.verify`), `hand_over` enqueues a workflow that reads the object, and `judge` ends it.
 
 An upload whose ledger does not add up goes back to `uploading` with the parts to send; one that cannot be saved ends as
 `failed`. Either way the verdict is a value, and the workflow ends well.
@@ -11,6 +12,7 @@ An upload whose ledger does not add up goes back to `uploading` with the parts t
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,11 +23,27 @@ from rushes.db import Conn, assets, parts, uploads
 from rushes.errors import Conflict, Invalid, NotFound, Problem, Rejected, Unavailable
 from rushes.ingest import ledger, quota, staged
 from rushes.ingest.abort import discard_work
+from rushes.ingest.capabilities import capabilities_of
 from rushes.ingest.complete import NAMED_MISSING, never_sent
-from rushes.ingest.context import Context
+from rushes.ingest.context import Context, Work
 from rushes.ingest.process import start_processing
-from rushes.model import AssetState, Json, Layout, Part, Upload, UploadState, Verification, Way
-from rushes.storage import DonePart, StoredObject, StoredPart
+from rushes.ingest.reconcile import Listed, found_in, is_as_told, list_stored
+from rushes.ingest.verify import Reading, must_be_read
+from rushes.model import (
+    AssetState,
+    ChecksumAlgorithm,
+    Json,
+    Layout,
+    Part,
+    Proof,
+    Upload,
+    UploadState,
+    Verification,
+    Way,
+)
+from rushes.storage import DonePart, StoredObject
+
+LOOKS = (0.0, 0.25, 1.0)  # seconds before each look for an upload that storage does not seem to know
 
 
 async def reconcile(ctx: Context, upload_id: UUID, attempt: int) -> str:
@@ -41,19 +59,22 @@ async def reconcile(ctx: Context, upload_id: UUID, attempt: int) -> str:
     unreported = [part for part in rows if part.held_at is None]
     if unreported and (verdict := await _adopt(ctx, upload, attempt, unreported)) != "ready":
         return verdict
-    declared = upload.declared.get("crc64nvme")
-    if declared is not None and declared != combined(rows):
-        await fail(
-            ctx,
-            upload_id,
-            attempt,
-            "checksum_mismatch",
-            "The whole file's checksum is not the one the client declared.",
-            declared=declared,
-            computed=combined(rows),
-        )
-        return "over"
+    declared, computed = upload.declared.get(upload.checksum_algorithm), combined(upload, rows)
+    if computed is not None and declared not in {None, computed}:
+        return await _contradicted(ctx, upload, attempt, upload.checksum_algorithm, computed)
     return "ready"
+
+
+async def _contradicted(ctx: Context, upload: Upload, attempt: int, algorithm: str, computed: str) -> str:
+    """The file is not the one that the client declared."""
+    declared = upload.declared[algorithm]
+    message = (
+        f"The whole file's {algorithm} is {computed}, the client declared {declared}; nothing was published. "
+        "Upload the file again."
+    )
+    facts = {"algorithm": str(algorithm), "declared": declared, "computed": computed}
+    await fail(ctx, upload.id, attempt, "checksum_mismatch", message, **facts)
+    return "over"
 
 
 async def _adopt(ctx: Context, upload: Upload, attempt: int, unreported: list[Part]) -> str:
@@ -81,22 +102,7 @@ async def _found(ctx: Context, upload: Upload, unreported: list[Part]) -> list[t
     """(number, ETag) of the unreported parts that storage has."""
     if upload.layout is Layout.STAGED:
         return await staged.found(ctx, upload, unreported)
-    listed = await _listed(ctx, upload)
-    return [(part.number, listed[part.number].etag) for part in unreported if _is_there(part, listed)]
-
-
-def _is_there(part: Part, listed: dict[int, StoredPart]) -> bool:
-    stored = listed.get(part.number)
-    return part.grants == 1 and stored is not None and stored.size == part.size
-
-
-async def _listed(ctx: Context, upload: Upload) -> dict[int, StoredPart]:
-    assert upload.storage_upload_id is not None, "an upload that finalizes was opened in storage"
-    try:
-        stored = await ctx.storage.s3.list_parts(upload.bucket, upload.key, upload.storage_upload_id)
-    except Conflict as error:  # somebody else's request is in the way: it passes
-        raise Unavailable("storage_undecided", f"Storage does not list the parts yet: {error.message}") from error
-    return {part.number: part for part in stored}
+    return found_in(await list_stored(ctx, upload), unreported)
 
 
 async def _send_back(conn: Conn, upload: Upload, missing: list[int], now: datetime) -> None:
@@ -111,7 +117,8 @@ async def _send_back(conn: Conn, upload: Upload, missing: list[int], now: dateti
 
 
 async def assemble(ctx: Context, upload_id: UUID, attempt: int) -> str:
-    """Complete the upload in storage and verify the object: "whole", "missing", "copying" or "over".
+    """Complete the upload in storage: "whole" when that is proven, "unread" when a worker has to read the object before it
+    counts, "missing", "copying" or "over".
 
     Raises `Unavailable` when storage has not decided yet: the step is tried again.
     """
@@ -120,38 +127,55 @@ async def assemble(ctx: Context, upload_id: UUID, attempt: int) -> str:
         rows = await parts.all_of(conn, upload_id)
     if upload is None or upload.storage_upload_id is None:
         return "over"
+    held_to = upload.checksum_algorithm in (await capabilities_of(ctx)).full_object
     try:
         await ctx.storage.s3.complete_multipart(
             upload.bucket,
             upload.key,
             upload.storage_upload_id,
-            [DonePart(part.number, part.assembled_etag or "") for part in rows],
-            checksum=combined(rows),
+            _named(upload, rows),
+            checksum=combined(upload, rows) if held_to else None,
+            checksum_algorithm=upload.checksum_algorithm,
             size=upload.size,
         )
     except Problem as error:
         return await _decide(ctx, upload, attempt, rows, error)
-    return "whole" if _is_whole(upload, rows, await _head(ctx, upload)) else await _corrupt(ctx, upload, attempt)
+    return await _inspect(ctx, upload, attempt, rows, await _head(ctx, upload))
+
+
+def _named(upload: Upload, rows: list[Part]) -> list[DonePart]:
+    """The parts as Complete names them. Only a composite checksum needs the parts' own."""
+    composite = upload.checksum_algorithm is ChecksumAlgorithm.SHA256
+    return [DonePart(part.number, part.assembled_etag or "", part.checksum if composite else None) for part in rows]
+
+
+async def _inspect(ctx: Context, upload: Upload, attempt: int, rows: list[Part], head: StoredObject | None) -> str:
+    """The object is there, or should be: is it ours, and does it have to be read?"""
+    if head is None:
+        raise Unavailable("object_unseen", "Storage does not show the object that it has just assembled.")
+    if not _is_ours(upload, rows, head):
+        return await corrupt(ctx, upload.id, attempt)
+    found = await capabilities_of(ctx)
+    unread = must_be_read(upload, rows, head.etag, full_object=found.full_object, md5_etags=found.etag_of_md5)
+    return "unread" if unread else "whole"
 
 
 async def _decide(ctx: Context, upload: Upload, attempt: int, rows: list[Part], error: Problem) -> str:
     """Storage answered Complete with an error, which says nothing by itself. Look, then decide."""
-    head = await _head(ctx, upload)
-    if head is not None:
-        return "whole" if _is_whole(upload, rows, head) else await _corrupt(ctx, upload, attempt)
-    try:
-        if not await staged.is_as_recorded(ctx, upload):
-            return "copying"
-        listed = await _listed(ctx, upload)
-    except NotFound:
+    seen = await _look(ctx, upload)
+    if isinstance(seen, StoredObject):
+        return await _inspect(ctx, upload, attempt, rows, seen)
+    if seen is None:
         await fail(ctx, upload.id, attempt, "upload_lost", "Storage no longer knows this upload; begin it again.")
         return "over"
+    if not await _copies_are_there(ctx, upload):
+        return "copying"
     now = ctx.now()
     async with ctx.db.transaction() as conn:
         current = await _finalizing(conn, upload.id, attempt)
         if current is None:
             return "over"
-        wrong = [part.number for part in await parts.all_of(conn, upload.id) if not _matches(part, listed)]
+        wrong = [part.number for part in await parts.all_of(conn, upload.id) if not is_as_told(part, seen)]
         if wrong and upload.layout is Layout.MULTIPART:
             await ledger.release(conn, current, wrong, now)
             await _send_back(conn, current, wrong, now)
@@ -162,36 +186,52 @@ async def _decide(ctx: Context, upload: Upload, attempt: int, rows: list[Part], 
     return "over"
 
 
-def _matches(part: Part, listed: dict[int, StoredPart]) -> bool:
-    stored = listed.get(part.number)
-    return stored is not None and stored.size == part.size and stored.etag == part.etag
+async def _copies_are_there(ctx: Context, upload: Upload) -> bool:
+    """Whether storage has every copied part as recorded; if not, the others are being made again."""
+    try:
+        return await staged.is_as_recorded(ctx, upload)
+    except NotFound as error:
+        raise Unavailable("storage_undecided", f"Storage has not decided yet: {error.message}") from error
+
+
+async def _look(ctx: Context, upload: Upload) -> StoredObject | Listed | None:
+    """What storage has: the object, else the parts. None only after several looks, the last of them for the object:
+    a Complete that is still under way takes the parts away and shows the object after."""
+    for pause in LOOKS:
+        await asyncio.sleep(pause)
+        if (head := await _head(ctx, upload)) is not None:
+            return head
+        try:
+            return await list_stored(ctx, upload)
+        except NotFound:
+            continue
+    return await _head(ctx, upload)
 
 
 async def _head(ctx: Context, upload: Upload) -> StoredObject | None:
     return await ctx.storage.s3.head(upload.bucket, upload.key)
 
 
-def _is_whole(upload: Upload, rows: list[Part], head: StoredObject | None) -> bool:
-    """Whether the object is ours, of the right size and, where storage tells, of the right checksum."""
-    if head is None or head.size != upload.size or head.metadata.get("rushes-upload") != str(upload.id):
+def _is_ours(upload: Upload, rows: list[Part], head: StoredObject) -> bool:
+    """Whether the object is this upload's, of the right size and, where storage tells, of the right checksum."""
+    if head.size != upload.size or head.metadata.get("rushes-upload") != str(upload.id):
         return False
-    return head.checksum is None or head.checksum_type != "FULL_OBJECT" or head.checksum == combined(rows)
+    told = head.checksum is not None and head.checksum_type == "FULL_OBJECT"
+    if not told or (head.checksum_algorithm or "").lower() != upload.checksum_algorithm:
+        return True
+    return head.checksum == combined(upload, rows)
 
 
-async def _corrupt(ctx: Context, upload: Upload, attempt: int) -> str:
-    await fail(
-        ctx,
-        upload.id,
-        attempt,
-        "object_corrupt",
-        "The object in storage is not the file that was sent; nothing was published. Upload it again.",
-    )
+async def corrupt(ctx: Context, upload_id: UUID, attempt: int, **details: Any) -> str:
+    """End the upload because of what storage holds. Returns "over"."""
+    message = "The object in storage is not the file that was sent; nothing was published. Upload it again."
+    await fail(ctx, upload_id, attempt, "object_corrupt", message, **details)
     return "over"
 
 
-def combined(rows: list[Part]) -> str:
-    """The whole object's CRC64NVME, base64, from its parts'."""
-    return checksum.encode(checksum.combine((checksum.decode(part.checksum), part.size) for part in rows))
+def combined(upload: Upload, rows: list[Part]) -> str | None:
+    """The whole object's CRC, base64, from its parts'; None where parts carry what does not combine."""
+    return checksum.combined(upload.checksum_algorithm, ((part.checksum, part.size) for part in rows))
 
 
 async def settle(ctx: Context, upload_id: UUID, attempt: int) -> str:
@@ -204,7 +244,11 @@ async def settle(ctx: Context, upload_id: UUID, attempt: int) -> str:
     head = await _head(ctx, upload)
     if head is None:
         raise Unavailable("object_unseen", "Storage does not show the object that it has just assembled.")
-    verdict = Verdict(etag=head.etag, checksum=combined(rows))
+    verdict = Verdict(head.etag, upload.checksum_algorithm, combined(upload, rows))
+    return await _settle(ctx, upload_id, attempt, verdict)
+
+
+async def _settle(ctx: Context, upload_id: UUID, attempt: int, verdict: Verdict) -> str:
     now = ctx.now()
     async with ctx.db.transaction() as conn:
         upload = await _finalizing(conn, upload_id, attempt)
@@ -219,17 +263,27 @@ class Verdict:
     """What was proven about the object."""
 
     etag: str
-    checksum: str
+    algorithm: ChecksumAlgorithm
+    checksum: str | None  # of the whole object; None until it is read, where parts carry what does not combine
+    sha256: str | None = None  # when a worker has read it
 
 
 async def _ingest(ctx: Context, conn: Conn, upload: Upload, verdict: Verdict, now: datetime) -> None:
+    rows = await parts.all_of(conn, upload.id)
     # A part whose report was lost is in the object all the same, as its checksum proves.
-    unreported = [(part.number, "") for part in await parts.all_of(conn, upload.id) if part.held_at is None]
+    unreported = [(part.number, "") for part in rows if part.held_at is None]
     await ledger.hold(conn, upload, unreported, now, way=Way.FOUND)
     await uploads.move(conn, upload, UploadState.INGESTED, now)
     await quota.settle(conn, upload)
     await assets.change(
-        conn, upload.asset_id, now, etag=verdict.etag, checksum=verdict.checksum, verification=Verification.END_TO_END
+        conn,
+        upload.asset_id,
+        now,
+        etag=verdict.etag,
+        checksum_algorithm=verdict.algorithm,
+        checksum=verdict.checksum,
+        sha256=verdict.sha256,
+        verification=proven(upload, rows),
     )
     await events.append(
         conn,
@@ -244,6 +298,58 @@ async def _ingest(ctx: Context, conn: Conn, upload: Upload, verdict: Verdict, no
     assert asset is not None, "begin made it, and the upload refers to it"
     await start_processing(ctx, conn, asset, now)
     await staged.enqueue_removal(ctx, conn, upload)
+
+
+def proven(upload: Upload, rows: list[Part]) -> Verification:
+    """What is shown of an upload whose parts, and whose declared checksums, were all found right: from the client's own
+    bytes on, if it made the checksums of all parts or one of the whole file."""
+    from_the_client = all(part.proof is Proof.CLIENT for part in rows) or upload.declared
+    return Verification.END_TO_END if from_the_client else Verification.STORAGE
+
+
+# --- reading before it counts -----------------------------------------------------------------------------------------
+
+
+async def hand_over(ctx: Context, upload_id: UUID, attempt: int) -> str:
+    """Have a worker read the object: "verifying". The verdict is that workflow's."""
+    now = ctx.now()
+    async with ctx.db.transaction() as conn:
+        upload = await _finalizing(conn, upload_id, attempt)
+        if upload is None:
+            return "over"
+        name = f"verify-{upload.id}-{attempt}"
+        work = Work("verify", name, (str(upload.id), attempt), upload.tenant, upload.priority)
+        await ctx.engine.enqueue(conn, work)
+        await events.append(conn, "upload_verifying", upload, now, size=upload.size)
+    return "verifying"
+
+
+async def open_reading(ctx: Context, upload_id: UUID, attempt: int) -> tuple[Upload, str, Reading] | None:
+    """The upload, its object's ETag, and a reading that has not begun; None when there is nothing to decide any more.
+
+    Raises `NotFound` (object_lost).
+    """
+    async with ctx.db.transaction() as conn:
+        upload = await _finalizing(conn, upload_id, attempt)
+        rows = await parts.all_of(conn, upload_id)
+    if upload is None:
+        return None
+    seen = await _look(ctx, upload)
+    if not isinstance(seen, StoredObject):
+        raise NotFound("object_lost", "Storage has lost the object that it had assembled; upload the file again.")
+    return upload, seen.etag, Reading(upload.checksum_algorithm, rows, upload.declared)
+
+
+async def judge(ctx: Context, upload: Upload, etag: str, reading: Reading) -> str:
+    """The object was read to its end: "ingested" if it is what was sent and declared, else "over"."""
+    if reading.wrong:
+        return await corrupt(ctx, upload.id, upload.attempt, parts=reading.wrong[:NAMED_MISSING])
+    for algorithm, value in upload.declared.items():
+        if (computed := reading.value(algorithm)) != value:
+            return await _contradicted(ctx, upload, upload.attempt, algorithm, computed)
+    kind = upload.checksum_algorithm if checksum.combines(upload.checksum_algorithm) else ChecksumAlgorithm.CRC64NVME
+    verdict = Verdict(etag, kind, reading.value(kind), reading.value("sha256"))
+    return await _settle(ctx, upload.id, upload.attempt, verdict)
 
 
 async def fail(ctx: Context, upload_id: UUID, attempt: int, code: str, message: str, **details: Any) -> None:

@@ -23,7 +23,6 @@ from rushes.wire import DonePart, Grant, GrantReply, GrantRequest, Held, WantedP
 
 async def grant(ctx: Context, who: Principal, upload_id: UUID, request: GrantRequest) -> GrantReply:
     """Record `request.done`, open `request.want`, and sign. Raises `NotFound`, `Conflict`, `Invalid`."""
-    _check_wanted(request.want)
     now = ctx.now()
     upload, held = await _record(ctx, who, upload_id, request, now)
     if upload.storage_upload_id is None and request.want:
@@ -32,20 +31,13 @@ async def grant(ctx: Context, who: Principal, upload_id: UUID, request: GrantReq
     return GrantReply(grants=await _sign(ctx, upload, request.want, now), held=held, expires_at=_slid(ctx, upload, now))
 
 
-def _check_wanted(want: Sequence[WantedPart]) -> None:
+def _check_wanted(upload: Upload, want: Sequence[WantedPart]) -> None:
     """Raise `Invalid` for a checksum that storage would refuse, or two of them for one part: the ledger holds one."""
     checksums: dict[int, str] = {}
     for part in want:
-        check_checksum(part.checksum)
+        checksum.canonical(upload.checksum_algorithm, part.checksum)
         if checksums.setdefault(part.number, part.checksum) != part.checksum:
             raise Invalid("part_twice", f"Part {part.number} is asked for with two checksums.", number=part.number)
-
-
-def check_checksum(text: str) -> None:
-    """Raise `Invalid` unless `text` is a CRC64NVME written as storage writes it: checksums are compared as text."""
-    canonical = checksum.encode(checksum.decode(text))
-    if canonical != text:
-        raise Invalid("checksum_invalid", f"{text!r} is not how base64 writes this checksum; {canonical!r} is.")
 
 
 async def _record(
@@ -55,6 +47,7 @@ async def _record(
     async with ctx.db.transaction() as conn:
         upload = await locked(conn, who, upload_id)
         check_open(upload, now)
+        _check_wanted(upload, request.want)
         await record_done(conn, upload, request.done, now)
         if request.done:
             await staged.roll(ctx, conn, upload, now)

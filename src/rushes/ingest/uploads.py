@@ -8,6 +8,7 @@ from uuid import UUID
 from rushes.db import parts, uploads
 from rushes.errors import NotFound
 from rushes.ingest.context import Context
+from rushes.ingest.reconcile import reconcile as reconcile_parts
 from rushes.model import Part, Principal, Upload, UploadState
 
 
@@ -18,8 +19,15 @@ async def page(
         return await uploads.page(conn, who, states, before, limit)
 
 
-async def with_parts(ctx: Context, who: Principal, upload_id: UUID) -> tuple[Upload, list[Part]]:
-    """An upload and the parts held: all that a client needs to go on. Raises `NotFound`."""
+async def with_parts(
+    ctx: Context, who: Principal, upload_id: UUID, *, reconcile: bool = False
+) -> tuple[Upload, list[Part]]:
+    """An upload and the parts held: all that a client needs to go on. Raises `NotFound`.
+
+    With `reconcile`, storage is asked first, so that parts whose report was lost count as well; then also `Unavailable`.
+    """
+    if reconcile:
+        await reconcile_parts(ctx, who, upload_id)
     async with ctx.db.transaction() as conn:
         upload = await uploads.get(conn, who, upload_id)
         if upload is None:

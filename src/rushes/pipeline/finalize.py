@@ -1,4 +1,7 @@
-"""finalize: reconcile → assemble → settle. Also the small workflows that clean storage up.
+"""finalize: reconcile → assemble → settle, or → hand over → verify. Also the small workflows that clean storage up.
+
+Reading an object before it counts takes as long as it takes: a workflow of its own, on a queue of its own, so that the
+others' verdicts do not wait for it.
 
 Steps end in verdicts, never in errors: a recorded error comes back as a stranger when the workflow is run again.
 """
@@ -9,9 +12,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from rushes.errors import Problem
+from rushes.errors import Conflict, NotFound, Problem
 from rushes.ingest import abort, assets, copying, finalize
 from rushes.ingest.context import Context
+from rushes.ingest.verify import Reading, read_on
+from rushes.model import Upload
 from rushes.pipeline.engine import Run
 from rushes.pipeline.insist import insist
 
@@ -21,9 +26,44 @@ OWN_ERROR = "Finalizing met an error of our own; the worker's log has it. Upload
 
 
 async def run_finalize(ctx: Context, run: Run, upload_id: str, attempt: int) -> str:
-    """Returns "ingested", "missing" (parts have to be sent), "copying" (whoever copies the last staged part starts another
-    one of these) or "over" (ended otherwise, or decided before)."""
+    """Returns "ingested", "verifying" (a worker reads the object first), "missing" (parts have to be sent), "copying"
+    (whoever copies the last staged part starts another one of these) or "over" (ended otherwise, or decided before)."""
     upload = UUID(upload_id)
+    verdict = _verdict(ctx, upload, attempt)
+    found = await run.step("reconcile", verdict, lambda: finalize.reconcile(ctx, upload, attempt))
+    if found != "ready":
+        return found
+    found = await run.step("assemble", verdict, lambda: copying.assemble(ctx, upload, attempt))
+    if found == "unread":
+        return await run.step("hand_over", verdict, lambda: finalize.hand_over(ctx, upload, attempt))
+    if found != "whole":
+        return found
+    return await run.step("settle", verdict, lambda: finalize.settle(ctx, upload, attempt))
+
+
+async def run_verify(ctx: Context, run: Run, upload_id: str, attempt: int) -> str:
+    """Returns "ingested" or "over"."""
+    upload = UUID(upload_id)
+    begun: list[tuple[Upload, str, Reading]] = []
+
+    async def read() -> str:
+        if not begun:
+            opened = await finalize.open_reading(ctx, upload, attempt)
+            if opened is None:
+                return "over"
+            begun.append(opened)
+        row, etag, reading = begun[0]
+        try:
+            await read_on(ctx, row, etag, reading)
+        except (Conflict, NotFound):
+            return await finalize.corrupt(ctx, upload, attempt)
+        return await finalize.judge(ctx, row, etag, reading)
+
+    return await run.step("verify", _verdict(ctx, upload, attempt), read)
+
+
+def _verdict(ctx: Context, upload: UUID, attempt: int) -> Callable[[Callable[[], Awaitable[str]]], Awaitable[str]]:
+    """Run an action until it gives a verdict; a permanent problem ends the upload."""
 
     async def verdict(action: Callable[[], Awaitable[str]]) -> str:
         try:
@@ -37,13 +77,7 @@ async def run_finalize(ctx: Context, run: Run, upload_id: str, attempt: int) -> 
         await insist(lambda: finalize.fail(ctx, upload, attempt, code, message))
         return "over"
 
-    found = await run.step("reconcile", verdict, lambda: finalize.reconcile(ctx, upload, attempt))
-    if found != "ready":
-        return found
-    found = await run.step("assemble", verdict, lambda: copying.assemble(ctx, upload, attempt))
-    if found != "whole":
-        return found
-    return await run.step("settle", verdict, lambda: finalize.settle(ctx, upload, attempt))
+    return verdict
 
 
 async def run_discard(ctx: Context, run: Run, upload_id: str) -> str:

@@ -15,14 +15,16 @@ class QueueSpec:
 
 
 FINALIZE = QueueSpec("finalize", 32)
+VERIFY = QueueSpec("verify", None, by_tenant=True)
 PROCESS = QueueSpec("process", 64)
 STAGE = QueueSpec("stage", None, by_tenant=True)
 COPY = QueueSpec("copy", 4, by_tenant=True)  # storage does the work; more at once made a local store slower
 CLEAN = QueueSpec("clean", 8)
-QUEUES = (FINALIZE, PROCESS, STAGE, COPY, CLEAN)
+QUEUES = (FINALIZE, VERIFY, PROCESS, STAGE, COPY, CLEAN)
 
 QUEUE_OF = {
     "finalize": FINALIZE,
+    "verify": VERIFY,
     "process": PROCESS,
     "stage": STAGE,
     "copy": COPY,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import logging
 import random
 import shutil
@@ -15,9 +14,10 @@ from typing import Any
 from uuid import UUID
 
 from rushes import checksum, events
-from rushes.db import assets, jobs, renditions
+from rushes.db import assets, jobs, parts, renditions, uploads
 from rushes.errors import Problem, Rejected, Unavailable
 from rushes.ingest.context import Context
+from rushes.ingest.verify import Reading, feed
 from rushes.media.audio import make_waveform
 from rushes.media.identify import identify as identify_media
 from rushes.media.info import MediaInfo
@@ -25,7 +25,7 @@ from rushes.media.outputs import Output
 from rushes.media.sandbox import Sandbox
 from rushes.media.stills import make_stills
 from rushes.media.video import make_proxies
-from rushes.model import Asset, JobState, Json, Rendition, new_id
+from rushes.model import Asset, ChecksumAlgorithm, JobState, Json, Rendition, new_id
 from rushes.pipeline.insist import insist, may_pass
 from rushes.pipeline.runs import Ownership, Replaced, claim, while_owned
 from rushes.pipeline.source import StoredSource
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE = 1.0  # seconds; doubles with each attempt, and is taken with full jitter
 OWN_ERROR = "Processing met an error of our own; the worker's log has it."
 DIGEST_CHUNK = 8 * 1024 * 1024
+NAMED_PARTS = 1_000  # corrupt parts named in a problem
+CRC64NVME = ChecksumAlgorithm.CRC64NVME
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,30 +185,37 @@ async def identify(stage: Stage) -> None:
 
 
 async def digest(stage: Stage) -> None:
-    """Read the whole original: its SHA-256, and proof that it still is what was uploaded."""
-    sha256, crc, done = hashlib.sha256(), 0, 0
-    buffer = bytearray()
+    """Read the whole original: its SHA-256, and proof that it still is what was uploaded, part by part.
 
-    def take() -> int:
-        sha256.update(buffer)
-        return checksum.crc64nvme(bytes(buffer), crc)
+    An original that was read before it counted, and of which nothing is published yet, is not read again.
+    """
+    asset = stage.asset
+    if asset.sha256 is not None and asset.published_at is None:
+        return
+    async with stage.ctx.db.transaction() as conn:
+        upload = await uploads.load(conn, asset.upload_id)
+        rows = await parts.all_of(conn, asset.upload_id)
+    assert upload is not None, "assets refer to their upload"
+    reading = Reading(upload.checksum_algorithm, rows, () if asset.checksum is None else (asset.checksum_algorithm,))
 
-    async for chunk in stage.source.read(0, stage.asset.size):
-        buffer += chunk
-        done += len(chunk)
-        if len(buffer) >= DIGEST_CHUNK or done == stage.asset.size:
-            crc = await asyncio.to_thread(take)
-            buffer.clear()
-            stage.report(done / stage.asset.size, "computing the SHA-256")
-    if checksum.encode(crc) != stage.asset.checksum:
+    async def report(done: int) -> None:
+        stage.report(done / asset.size, "computing the SHA-256")
+
+    await feed(stage.source.read(0, asset.size), reading, report)
+    found = reading.value(asset.checksum_algorithm) if asset.checksum is not None else None
+    if reading.wrong or found != asset.checksum or reading.done != asset.size:
         raise Rejected(
             "original_corrupt",
             "The original in storage is not the file that was uploaded; nothing was published.",
-            expected=stage.asset.checksum,
-            found=checksum.encode(crc),
+            expected=asset.checksum,
+            found=found,
+            parts=reading.wrong[:NAMED_PARTS],
         )
+    changes: Json = {"sha256": reading.value("sha256")}
+    if asset.checksum is None:
+        changes |= {"checksum_algorithm": CRC64NVME, "checksum": reading.value(CRC64NVME)}
     async with stage.own.fenced() as conn:
-        await assets.change(conn, stage.asset.id, stage.ctx.now(), sha256=sha256.hexdigest())
+        await assets.change(conn, asset.id, stage.ctx.now(), **changes)
 
 
 async def proxies(stage: Stage) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rushes.ingest.context import Context
 from rushes.pipeline.engine import Run
-from rushes.pipeline.finalize import run_discard, run_finalize, run_remove
+from rushes.pipeline.finalize import run_discard, run_finalize, run_remove, run_verify
 from rushes.pipeline.process import run_process
 from rushes.pipeline.staged import run_copy, run_unstage
 from rushes.pipeline.stages import Bench, run_stage
@@ -19,6 +19,9 @@ def workflows(ctx: Context, bench: Bench) -> Mapping[str, Callable[..., Coroutin
 
     async def finalize(upload_id: str, attempt: int) -> str:
         return await run_finalize(ctx, run, upload_id, attempt)
+
+    async def verify(upload_id: str, attempt: int) -> str:
+        return await run_verify(ctx, run, upload_id, attempt)
 
     async def process(job_id: str) -> str:
         return await run_process(ctx, run, job_id)
@@ -40,6 +43,7 @@ def workflows(ctx: Context, bench: Bench) -> Mapping[str, Callable[..., Coroutin
 
     return {
         "finalize": finalize,
+        "verify": verify,
         "process": process,
         "stage": stage,
         "copy": copy,

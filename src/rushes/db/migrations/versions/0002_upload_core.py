@@ -13,6 +13,7 @@ ALTER TABLE uploads
     ADD idle_seconds bigint NOT NULL DEFAULT 1209600 CHECK (idle_seconds > 0),
     ADD abandoned_at timestamptz,
     ADD warned_at timestamptz,
+    ADD verified_bytes bigint CHECK (verified_bytes BETWEEN 0 AND size),
     ADD CHECK (size_known OR state IN ('initiated', 'uploading', 'rejected', 'aborted', 'expired'));
 UPDATE uploads SET declared = jsonb_build_object('crc64nvme', declared_checksum) WHERE declared_checksum IS NOT NULL;
 ALTER TABLE uploads DROP COLUMN declared_checksum;
