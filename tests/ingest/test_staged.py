@@ -432,7 +432,7 @@ async def test_an_upload_that_storage_forgot_fails_when_it_is_completed(desk: De
     )
     await desk.ctx.storage.s3.abort_multipart(bucket, key, storage_id)
     await report(ann, upload, done)
-    assert await copy_all(desk, upload) == ["over"] * 3
+    assert await copy_all(desk, upload) == ["refused"] * 3
     assert (await ann.upload(upload))["state"] == "uploading"
     assert (await ann.complete(upload)).status_code == 202
     await copy_all(desk, upload)

@@ -34,12 +34,15 @@ from rushes.storage import S3
 from rushes.wire import BeginUpload, CompleteUpload, DonePart, GrantRequest, WantedPart
 
 
-async def send(ctx: Context, who: Principal, data: bytes, filename: str) -> tuple[Upload, CompleteUpload]:
+async def send(
+    ctx: Context, who: Principal, data: bytes, filename: str, **fields: Any
+) -> tuple[Upload, CompleteUpload]:
     """Begin, grant and put; returns the upload and what completes it."""
+    wanted = {"filename": filename, "size": len(data), "part_size": eager_part_size(len(data))} | fields
     upload, _ = await begin.begin(
         ctx,
         who,
-        BeginUpload(filename=filename, size=len(data), part_size=eager_part_size(len(data))),
+        BeginUpload(**wanted),
         idempotency_key=None,
         origin="test",
     )

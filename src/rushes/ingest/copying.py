@@ -174,13 +174,16 @@ async def assemble(ctx: Context, upload_id: UUID, attempt: int) -> str:
 
 
 async def give_up(ctx: Context, upload_id: UUID, copier: UUID, code: str, message: str) -> str:
-    """This store will not copy the copier's parts: an upload that finalizes fails of it, another may still be aborted."""
+    """This store will not copy the copier's parts: an upload that finalizes fails of it, another when it is completed.
+
+    Returns "refused".
+    """
     async with ctx.db.transaction() as conn:
         upload = await uploads.load(conn, upload_id, lock=True)
         await copies.let_go(conn, upload_id, copier)
     if upload is not None and upload.state is UploadState.FINALIZING:
         await finalize.fail(ctx, upload_id, upload.attempt, code, message)
-    return "over"
+    return "refused"
 
 
 def problem_of(error: Problem) -> tuple[str, str]:

@@ -19,7 +19,7 @@ OWN_ERROR = "Copying the parts met an error of our own; the worker's log has it.
 
 
 async def run_copy(ctx: Context, upload_id: str, copier: str) -> str:
-    """Returns "copied", or "over" when the upload takes no parts any more."""
+    """Returns "copied", "refused" by storage, or "over" when the upload takes no parts any more."""
     upload, mine = UUID(upload_id), UUID(copier)
     try:
         verdict = await insist(lambda: copying.copy(ctx, upload, mine))
