@@ -84,6 +84,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
             data_dir=directory,
             database_url=SecretStr(url),
             storage_endpoint=store.endpoint,
+            storage_public_endpoint=store.endpoint,
             storage_access_key=store.access_key,
             storage_secret_key=SecretStr(store.secret_key),
             token_secret=SecretStr(SECRET),

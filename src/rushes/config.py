@@ -58,6 +58,16 @@ class Settings(BaseSettings):
         description="A word that /readyz repeats, by which `rushes up` tells its own API from another on the port.",
     )
     api_workers: int = Field(1, ge=1, le=256, description="API processes on this machine.")
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$",
+        description="The API's own address as clients see it, for grants that lead through it; default: as they asked.",
+    )
+    relay_most: int = Field(32, ge=1, le=10_000, description="Bodies one API process relays at once; 503 beyond.")
+    relay_idle_seconds: Seconds = Field(30, description="A relay whose sender is silent for so long is cut off.")
+    relay_least_rate: float = Field(
+        8192, ge=0, description="Bytes a second below which a relay's sender is cut off, over the time above."
+    )
 
     database_url: SecretStr | None = Field(
         None,
@@ -69,7 +79,9 @@ class Settings(BaseSettings):
         None, description="The S3 endpoint the server itself talks to; empty means AWS in `storage_region`."
     )
     storage_public_endpoint: str | None = Field(
-        None, description="The S3 endpoint clients upload to, when it differs. It is what grants are signed for."
+        None,
+        description="The S3 endpoint as clients reach it; grants are signed for it. With `storage_endpoint` and without "
+        "this one, clients send their parts through the API.",
     )
     storage_accelerate: bool = Field(
         False,

@@ -25,6 +25,7 @@ from rushes.db import open_database
 from rushes.errors import Misconfigured, Unavailable
 from rushes.ingest import capabilities, tokens
 from rushes.ingest.context import Context
+from rushes.ingest.intake import Relays
 from rushes.pipeline.lease import SESSION
 from rushes.pipeline.outbox import SqlEngine
 from rushes.storage import allow_origins, ensure_bucket, open_storage
@@ -150,6 +151,7 @@ def app(settings: Settings) -> FastAPI:
         async with open_context(settings) as context:
             application.state.context = context
             application.state.verifier = verifier
+            application.state.relays = Relays(settings.relay_most)
             async with beside(capabilities.keep_fresh(context)):
                 yield
 

@@ -253,6 +253,19 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """Some bytes of a part that came through the API, kept as an object of their own until the part is whole."""
+
+    number: int  # the part's
+    checksum: str  # of the whole part, as its sender claims it; empty when nothing was claimed
+    start: int  # in the part
+    length: int
+    crc: str  # CRC64NVME of these bytes, as they came
+    bucket: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Asset:
     id: UUID
     tenant: str

@@ -202,6 +202,25 @@ class GrantReply(Reply):
     expires_at: datetime
 
 
+class RelayedPart(Reply):
+    """A part that came through the API, and is held."""
+
+    number: int
+    etag: str
+    checksum: str
+    held: Held
+
+
+class PartView(Reply):
+    """One part, and which of its bytes are held while it is sent in slices."""
+
+    number: int
+    length: int
+    etag: str | None = Field(description="null until the whole part is held.")
+    checksum: str | None = Field(description="null until the whole part is held.")
+    received: list[tuple[int, int]] = Field(description="[first, last] byte of every stretch held, both included.")
+
+
 class ManifestPart(Request):
     number: int = Field(ge=1, le=10_000)
     size: int = Field(ge=1)

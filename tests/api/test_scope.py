@@ -31,6 +31,8 @@ LISTS = [operation for operation in OPERATIONS if operation[0] == "GET" and "{" 
 BODIES: dict[Operation, dict[str, Any]] = {
     ("POST", "/v1/uploads/{upload_id}/parts"): {"want": [{"number": 1, "checksum": crc(b"x")}]},
     ("POST", "/v1/uploads/{upload_id}/complete"): {},
+    ("PUT", "/v1/uploads/{upload_id}/parts/{number}"): {},
+    ("PUT", "/v1/uploads/{upload_id}/content"): {},
     ("PATCH", "/v1/titles/{title_id}"): {"title": "taken over"},
     ("PATCH", "/v1/assets/{asset_id}"): {"filename": "taken over"},
     ("POST", "/v1/uploads"): {"filename": "x.mov", "size": 1},
@@ -93,11 +95,11 @@ def test_the_document_names_what_there_is() -> None:
 async def test_what_is_not_yours_is_not_there(house: House, operation: Operation) -> None:
     method, path = operation
     for name, stranger in house.strangers.items():
-        answer = await stranger.http.request(method, path.format(**house.ids), json=BODIES.get(operation))
+        answer = await stranger.http.request(method, path.format(number=1, **house.ids), json=BODIES.get(operation))
         assert answer.status_code == 404, f"{name}: {answer.status_code} {answer.text}"
         assert answer.json()["code"].endswith("_not_found"), name
         absent = await stranger.http.request(
-            method, path.format(**dict.fromkeys(house.ids, str(uuid4()))), json=BODIES.get(operation)
+            method, path.format(number=1, **dict.fromkeys(house.ids, str(uuid4()))), json=BODIES.get(operation)
         )
         assert answer.json() == absent.json(), f"{name} can tell what is hidden from what is absent"
 
@@ -122,7 +124,9 @@ async def test_without_a_token_there_is_nothing(house: House, operation: Operati
     method, path = operation
     desk = house.ann.desk
     for token, code in ((None, "token_missing"), ("nonsense", "token_invalid")):
-        answer = await desk.with_token(token).request(method, path.format(**house.ids), json=BODIES.get(operation))
+        answer = await desk.with_token(token).request(
+            method, path.format(number=1, **house.ids), json=BODIES.get(operation)
+        )
         problem(answer, 401, code)
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
@@ -145,7 +149,7 @@ async def test_those_who_may_see_it_do(house: House, operation: Operation) -> No
     ):
         if who.upload is not None and "/titles/" in path:
             continue  # a token for an upload sees no titles
-        answer = await desk.person(who).http.request(method, path.format(**house.ids))
+        answer = await desk.person(who).http.request(method, path.format(number=1, **house.ids))
         assert answer.status_code == 200, f"{who}: {answer.text}"
 
 
@@ -153,7 +157,7 @@ async def test_those_who_may_see_it_do(house: House, operation: Operation) -> No
 async def test_an_id_that_is_none_is_refused(house: House, operation: Operation) -> None:
     method, path = operation
     for id_ in ("1", "null", "..%2f..%2fuploads", "%00", "' OR 1=1 --", "é"):
-        address = path.format(**dict.fromkeys(house.ids, id_))
+        address = path.format(number=1, **dict.fromkeys(house.ids, id_))
         answer = await house.ann.http.request(method, address, json=BODIES.get(operation))
         assert answer.status_code in {404, 422}, answer.text
         assert answer.headers["content-type"] == "application/problem+json"

@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from rushes import __version__
-from rushes.api import assets, health, jobs, problems, titles, uploads
+from rushes.api import assets, health, jobs, problems, relay, titles, uploads
 from rushes.api.limits import BodyLimit
 
 DESCRIPTION = """
@@ -24,7 +24,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(lifespan: Lifespan) -> FastAPI:
-    """The app; `lifespan` puts `context` (ingest.Context) and `verifier` (tokens.Verifier) on its state."""
+    """The app; `lifespan` puts `context`, `verifier` (tokens.Verifier) and `relays` (intake.Relays) on its state."""
     app = FastAPIOffline(
         title="rushes",
         version=__version__,
@@ -35,7 +35,7 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         responses=problems.RESPONSES,
     )
     v1 = APIRouter(prefix="/v1")
-    for module in (uploads, titles, assets, jobs):
+    for module in (uploads, relay, titles, assets, jobs):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(health.router)

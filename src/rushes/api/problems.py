@@ -38,7 +38,16 @@ STATUS: dict[type[Problem], int] = {
     Unavailable: 503,
     Misconfigured: 500,
 }
-HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "2"}}
+# Where HTTP has a word of its own for what is wrong with a body.
+STATUS_OF_CODE = {
+    "body_short": 400,
+    "body_too_large": 413,
+    "length_missing": 411,
+    "length_wrong": 400,
+    "range_invalid": 400,
+    "sender_too_slow": 408,
+}
+HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 408: {"Connection": "close"}, 503: {"Retry-After": "2"}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": "A problem (RFC 9457)",
@@ -65,7 +74,7 @@ def install(app: FastAPI) -> None:
 
 
 def response_for(problem: Problem, status: int | None = None) -> JSONResponse:
-    status = status or STATUS.get(type(problem), 500)
+    status = status or STATUS_OF_CODE.get(problem.code) or STATUS.get(type(problem), 500)
     body = wire.Problem(
         title=HTTPStatus(status).phrase,
         status=status,

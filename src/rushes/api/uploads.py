@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Response, status
+from fastapi import APIRouter, Header, Query, Request, Response, status
 
 from rushes import wire
 from rushes.api import views
@@ -75,9 +75,11 @@ async def read_upload(
 
 
 @router.post("/{upload_id}/parts")
-async def grant_parts(ctx: Ctx, who: Who, upload_id: UUID, request: wire.GrantRequest) -> wire.GrantReply:
-    """Report the parts done, get presigned URLs for the next ones."""
-    return await grant.grant(ctx, who, upload_id, request)
+async def grant_parts(
+    ctx: Ctx, who: Who, upload_id: UUID, wanted: wire.GrantRequest, request: Request
+) -> wire.GrantReply:
+    """Report the parts done, get URLs for the next ones: presigned ones, or where storage is out of reach, of this API."""
+    return await grant.grant(ctx, who, upload_id, wanted, str(request.base_url))
 
 
 @router.post(

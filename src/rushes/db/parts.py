@@ -39,6 +39,41 @@ async def open_checksums(conn: Conn, upload_id: UUID, rows: Sequence[tuple[int, 
     )
 
 
+async def open_unproven(conn: Conn, upload_id: UUID, number: int, size: int, ticket: str) -> None:
+    """Open a part whose checksum is known only when its bytes have come; until then `ticket` stands in its place.
+
+    It counts as granted twice: what storage may hold of it cannot be told from its size, so it is never taken unreported.
+    """
+    await conn.execute(
+        """INSERT INTO parts AS p (upload_id, number, size, checksum, proof, grants)
+        VALUES (%(id)s, %(number)s, %(size)s, %(ticket)s, 'server', 2)
+        ON CONFLICT (upload_id, number) DO UPDATE SET checksum = EXCLUDED.checksum, grants = p.grants + 1,
+            proof = 'server', etag = NULL, held_at = NULL, way = NULL, copied_etag = NULL""",
+        {"id": upload_id, "number": number, "size": size, "ticket": ticket},
+    )
+
+
+async def prove(conn: Conn, upload_id: UUID, number: int, ticket: str, checksum: str) -> bool:
+    """Put the checksum in its ticket's place. False when the part was opened anew meanwhile."""
+    cursor = await conn.execute(
+        "UPDATE parts SET checksum = %s WHERE upload_id = %s AND number = %s AND checksum = %s",
+        [checksum, upload_id, number, ticket],
+    )
+    return cursor.rowcount == 1
+
+
+async def held_from_start(conn: Conn, upload_id: UUID) -> int:
+    """How many parts are held before the first that is not."""
+    cursor = await conn.execute(
+        """SELECT count(*) FROM (SELECT number, row_number() OVER (ORDER BY number) AS place
+        FROM parts WHERE upload_id = %s AND held_at IS NOT NULL) AS held WHERE number = place""",
+        [upload_id],
+    )
+    row = await cursor.fetchone()
+    assert row is not None, "an aggregate has a row"
+    return int(row[0])
+
+
 async def hold(
     conn: Conn, upload_id: UUID, etags: Sequence[tuple[int, str]], now: datetime, way: Way
 ) -> list[tuple[int, int]]:

@@ -100,14 +100,25 @@ async def move(conn: Conn, upload: Upload, new: UploadState, now: datetime, prob
 
 
 async def record_progress(
-    conn: Conn, upload_id: UUID, *, parts: int, size: int, now: datetime, expires_at: datetime
+    conn: Conn,
+    upload_id: UUID,
+    *,
+    parts: int,
+    size: int,
+    now: datetime,
+    expires_at: datetime,
+    alive: bool = False,
 ) -> tuple[int, int]:
-    """Add to what is held (negative takes away), slide the expiry. Returns the (parts, bytes) now held."""
+    """Add to what is held (negative takes away), slide the expiry. Returns the (parts, bytes) now held.
+
+    `alive` says that bytes came which make no whole part yet.
+    """
     args: dict[str, Any] = {"id": upload_id, "parts": parts, "size": size, "now": now, "expires": expires_at}
+    args["alive"] = alive or parts > 0
     cursor = await conn.execute(
         """UPDATE uploads SET held_parts = held_parts + %(parts)s, held_bytes = held_bytes + %(size)s,
-        updated_at = %(now)s, progress_at = CASE WHEN %(parts)s > 0 THEN %(now)s ELSE progress_at END,
-        abandoned_at = CASE WHEN %(parts)s > 0 THEN NULL ELSE abandoned_at END,
+        updated_at = %(now)s, progress_at = CASE WHEN %(alive)s THEN %(now)s ELSE progress_at END,
+        abandoned_at = CASE WHEN %(alive)s THEN NULL ELSE abandoned_at END,
         warned_at = CASE WHEN %(expires)s > expires_at THEN NULL ELSE warned_at END,
         expires_at = GREATEST(expires_at, %(expires)s) WHERE id = %(id)s RETURNING held_parts, held_bytes""",
         args,

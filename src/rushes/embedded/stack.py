@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from secrets import token_hex
 from urllib.parse import unquote, urlsplit
@@ -181,6 +182,8 @@ def _servers(
             "storage_profile": "seaweedfs",
         }
         reached |= {"create_buckets": True, "storage_dir": seaweed.data_directory(data_dir)}
+        if settings.storage_public_endpoint is None and _is_loopback(settings.api_host):
+            reached["storage_public_endpoint"] = store.endpoint  # who reaches the API reaches the store, and only then
     return children, reached
 
 
@@ -214,6 +217,13 @@ def _read_role(text: str) -> Line:
     """Our roles' own lines: their time is dropped, since the stack's log has it, and their level is kept."""
     match = re.match(r"\d{4}-\d\d-\d\d [\d:,]+ (DEBUG|INFO|WARNING|ERROR) (.*)", text, re.DOTALL)
     return Line(match[1].lower(), match[2]) if match else plain_line(text)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _near_address(host: str) -> str:

@@ -10,11 +10,12 @@ import asyncio
 from uuid import UUID
 
 from rushes import events
-from rushes.db import parts, uploads
+from rushes.db import parts, slices, uploads
 from rushes.errors import Conflict
 from rushes.ingest import declared, staged
 from rushes.ingest.context import Context, Work
 from rushes.ingest.grant import find, locked, record_done
+from rushes.ingest.slices import finish_waiting
 from rushes.model import Part, Principal, Upload, UploadState
 from rushes.wire import CompleteUpload
 
@@ -30,6 +31,8 @@ async def complete(ctx: Context, who: Principal, upload_id: UUID, request: Compl
     upload has ended otherwise, `NotFound`.
     """
     missing = await start(ctx, who, upload_id, request)
+    if missing and await _put_together(ctx, who, upload_id):
+        missing = await start(ctx, who, upload_id, request)
     if missing:
         raise parts_missing(missing)
     return await _verdict(ctx, who, upload_id)
@@ -61,6 +64,15 @@ async def start(ctx: Context, who: Principal, upload_id: UUID, request: Complete
             await ctx.engine.enqueue(conn, finalize_work(upload))
         await events.append(conn, "upload_finalizing", upload, now)
     return []
+
+
+async def _put_together(ctx: Context, who: Principal, upload_id: UUID) -> bool:
+    """Make parts of the slices that lie about, as a pod that died left them. False when there are none."""
+    async with ctx.db.transaction() as conn:
+        waiting = await slices.waiting(conn, upload_id)
+    if waiting:
+        await finish_waiting(ctx, who, await find(ctx, who, upload_id), waiting)
+    return bool(waiting)
 
 
 def finalize_work(upload: Upload) -> Work:

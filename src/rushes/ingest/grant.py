@@ -15,20 +15,31 @@ from rushes.db import Conn, parts, uploads
 from rushes.errors import Conflict, Invalid, NotFound
 from rushes.ingest import ledger, staged
 from rushes.ingest.context import Context
+from rushes.ingest.relay_grant import relay_grants
 from rushes.model import Layout, Principal, Upload, UploadState, Way
 from rushes.plan import PartPlan
 from rushes.storage import PartSigner, bare_etag
 from rushes.wire import DonePart, Grant, GrantReply, GrantRequest, Held, WantedPart
 
 
-async def grant(ctx: Context, who: Principal, upload_id: UUID, request: GrantRequest) -> GrantReply:
-    """Record `request.done`, open `request.want`, and sign. Raises `NotFound`, `Conflict`, `Invalid`."""
+async def grant(
+    ctx: Context, who: Principal, upload_id: UUID, request: GrantRequest, base_url: str | None = None
+) -> GrantReply:
+    """Record `request.done`, open `request.want`, and sign. Raises `NotFound`, `Conflict`, `Invalid`.
+
+    `base_url` is the API's own address as the client sees it: where it cannot reach storage, grants lead there.
+    """
     now = ctx.now()
     upload, held = await _record(ctx, who, upload_id, request, now)
     if upload.storage_upload_id is None and request.want:
-        await _open_in_storage(ctx, upload)
+        await open_in_storage(ctx, upload)
         upload, held = await _record(ctx, who, upload_id, request, now)
-    return GrantReply(grants=await _sign(ctx, upload, request.want, now), held=held, expires_at=_slid(ctx, upload, now))
+    if ctx.storage.reachable:
+        grants = await _sign(ctx, upload, request.want, now)
+    else:
+        seconds = _seconds(ctx, upload, now)
+        grants = relay_grants(ctx, who, upload, request.want, base_url, now=now, seconds=seconds)
+    return GrantReply(grants=grants, held=held, expires_at=slid(ctx, upload, now))
 
 
 def _check_wanted(upload: Upload, want: Sequence[WantedPart]) -> None:
@@ -52,9 +63,9 @@ async def _record(
         if request.done:
             await staged.roll(ctx, conn, upload, now)
         if upload.storage_upload_id is not None:
-            await _open_parts(conn, upload, request.want, now)
+            await open_parts(conn, upload, request.want, now)
         held = await uploads.record_progress(
-            conn, upload.id, parts=0, size=0, now=now, expires_at=_slid(ctx, upload, now)
+            conn, upload.id, parts=0, size=0, now=now, expires_at=slid(ctx, upload, now)
         )
     return upload, Held(parts=held[0], bytes=held[1])
 
@@ -105,7 +116,7 @@ async def record_done(conn: Conn, upload: Upload, done: Iterable[DonePart], now:
     await ledger.hold(conn, upload, etags, now, way=Way.DIRECT)
 
 
-async def _open_parts(conn: Conn, upload: Upload, want: Sequence[WantedPart], now: datetime) -> None:
+async def open_parts(conn: Conn, upload: Upload, want: Sequence[WantedPart], now: datetime) -> None:
     plan = plan_of(upload)
     wanted = {part.number: part.checksum for part in want}
     known = await parts.some(conn, upload.id, sorted(wanted))
@@ -121,13 +132,13 @@ def plan_of(upload: Upload) -> PartPlan:
     return PartPlan(upload.size, upload.part_size, upload.part_count)
 
 
-def _slid(ctx: Context, upload: Upload, now: datetime) -> datetime:
+def slid(ctx: Context, upload: Upload, now: datetime) -> datetime:
     """The expiry after progress made now: 14 days on, but never past the most an upload may live."""
     latest = upload.created_at + timedelta(days=ctx.settings.upload_max_days)
     return max(upload.expires_at, min(now + timedelta(seconds=upload.idle_seconds), latest))
 
 
-async def _open_in_storage(ctx: Context, upload: Upload) -> None:
+async def open_in_storage(ctx: Context, upload: Upload) -> None:
     """Open the multipart upload. Of two that race, the loser aborts its own."""
     storage_upload_id = await ctx.storage.s3.create_multipart(
         upload.bucket,
@@ -147,13 +158,17 @@ async def _open_in_storage(ctx: Context, upload: Upload) -> None:
         await ctx.storage.s3.abort_multipart(upload.bucket, upload.key, storage_upload_id)
 
 
+def _seconds(ctx: Context, upload: Upload, now: datetime) -> float:
+    """How long a grant made now lives."""
+    left = (slid(ctx, upload, now) - now).total_seconds()
+    return max(1.0, min(ctx.settings.grant_seconds, left))  # no URL can live for less than a second
+
+
 async def _sign(ctx: Context, upload: Upload, want: Sequence[WantedPart], now: datetime) -> list[Grant]:
     if not want:
         return []
     plan = plan_of(upload)
-    left = (_slid(ctx, upload, now) - now).total_seconds()
-    seconds = max(1.0, min(ctx.settings.grant_seconds, left))  # no URL can live for less than a second
-    signer = await _part_signer(ctx, upload, now, seconds)
+    signer = await _part_signer(ctx, upload, now, _seconds(ctx, upload, now))
     signed = signer.sign_all((part.number, plan.length(part.number), part.checksum) for part in want)
     return [
         Grant(

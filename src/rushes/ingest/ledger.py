@@ -34,6 +34,13 @@ async def reopen(conn: Conn, upload: Upload, rows: Sequence[tuple[int, int, str]
     await _count(conn, upload, -len(gone), -sum(size for _, size in gone), now)
 
 
+async def reopen_unproven(conn: Conn, upload: Upload, number: int, size: int, ticket: str, now: datetime) -> None:
+    """Open a part whose checksum only its bytes will tell; see `parts.open_unproven`."""
+    gone = await parts.release(conn, upload.id, [number])
+    await parts.open_unproven(conn, upload.id, number, size, ticket)
+    await _count(conn, upload, -len(gone), -sum(size for _, size in gone), now)
+
+
 async def _count(conn: Conn, upload: Upload, change: int, size: int, now: datetime) -> None:
     if change:
         await uploads.record_progress(conn, upload.id, parts=change, size=size, now=now, expires_at=upload.expires_at)

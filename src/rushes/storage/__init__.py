@@ -9,6 +9,7 @@ from rushes.storage.keys import (
     original_key,
     rendition_key,
     rendition_prefix,
+    slice_key,
     staged_key,
     staged_prefix,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "put_file",
     "rendition_key",
     "rendition_prefix",
+    "slice_key",
     "staged_key",
     "staged_prefix",
 ]

@@ -3,6 +3,7 @@
     {tenant}/{creator}/{asset}/original            what was uploaded
     {tenant}/{creator}/{asset}/{epoch}/{name}      what run number `epoch` of the processing made of it
     {tenant}/{creator}/{asset}/parts/{number}      a part of a staged upload, in the incoming place until it is settled
+    {tenant}/{creator}/{asset}/slices/{part}/{id}  bytes of a part that is not whole yet, in the incoming place
 
 Tenant and creator come from tokens of foreign issuers and may be any text. One that is safe as it stands is used as it
 is; any other becomes ``~`` and the base32 of its SHA-256: ``~`` begins no safe id, so the two kinds never meet.
@@ -64,6 +65,11 @@ def staged_prefix(place: Place, tenant: str, creator: str, asset: UUID) -> str:
 def staged_key(place: Place, tenant: str, creator: str, asset: UUID, number: int) -> str:
     """The key of one staged part, from 1."""
     return f"{staged_prefix(place, tenant, creator, asset)}{number}"
+
+
+def slice_key(place: Place, tenant: str, creator: str, asset: UUID, *, number: int, name: UUID) -> str:
+    """The key of one slice of part `number`; `name` is the slice's own, since one may be sent twice at once."""
+    return f"{asset_prefix(place, tenant, creator, asset)}slices/{number}/{name}"
 
 
 def rendition_prefix(place: Place, tenant: str, creator: str, asset: UUID, *, epoch: int) -> str:

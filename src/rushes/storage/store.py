@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class Storage:
     """Everything one process needs of its object storage; made by `open_storage`.
 
-    `s3` talks to the internal endpoint. What `signer()` signs is for `public`, the endpoint that clients see.
+    `s3` talks to the internal endpoint. What `signer()` signs is for `public`, the endpoint that clients see; where there is
+    none (`reachable` is false), that is the internal one, and parts of clients come through the API.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Storage:
         public: Endpoint,
         profile: Profile,
         *,
+        reachable: bool,
         incoming: Place,
         originals: Place,
         renditions: Place,
@@ -42,6 +44,7 @@ class Storage:
         self.s3 = s3
         self.public = public
         self.profile = profile
+        self.reachable = reachable
         self.incoming = incoming
         self.originals = originals
         self.renditions = renditions
@@ -85,8 +88,10 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
         "renditions": Place.parse(settings.bucket_renditions),
     }
     public = _public(settings, internal, places.values())
+    # AWS itself needs no public endpoint: everybody sees it under its own name.
+    reachable = bool(settings.storage_public_endpoint) or not settings.storage_endpoint
     async with S3(internal, _credentials(settings)) as s3:
-        yield Storage(s3, public, profile_of(settings, internal.netloc), **places)
+        yield Storage(s3, public, profile_of(settings, internal.netloc), reachable=reachable, **places)
 
 
 def _public(settings: Settings, internal: Endpoint, places: Iterable[Place]) -> Endpoint:

@@ -48,6 +48,13 @@ CREATE TABLE slices (
     PRIMARY KEY (upload_id, number, start),
     FOREIGN KEY (upload_id) REFERENCES uploads (id) ON DELETE CASCADE
 );
+CREATE TABLE assemblies (
+    upload_id uuid NOT NULL REFERENCES uploads (id) ON DELETE CASCADE,
+    number int NOT NULL,
+    assembler uuid NOT NULL,
+    since timestamptz NOT NULL,
+    PRIMARY KEY (upload_id, number)
+);
 """
 
 TENANTS = """

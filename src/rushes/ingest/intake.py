@@ -1,0 +1,110 @@
+"""A request's body on its way in: read when it is wanted, of the length it was announced with, and never waited for long.
+
+What is watched is the sender's time alone: while storage is slow nothing is read, and no clock runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rushes.config import Settings
+from rushes.errors import Invalid, Unavailable
+
+LINGER_BYTES = 8 * 1024 * 1024  # read of a body that is refused, so that its sender comes to read the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slow a sender may be."""
+
+    idle_seconds: float  # without a byte
+    least_rate: float  # bytes a second, over as many seconds of waiting for it
+
+    @classmethod
+    def of(cls, settings: Settings) -> Pace:
+        return cls(settings.relay_idle_seconds, settings.relay_least_rate)
+
+
+class Intake:
+    """`chunks` are the body's bytes as they come, `length` what the request announced."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], length: int, pace: Pace) -> None:
+        self.length = length
+        self.left = length  # bytes not taken yet
+        self._chunks = chunks
+        self._pace = pace
+        self._rest = b""
+        self._waited = 0.0
+        self._came = 0
+
+    async def take(self, count: int) -> AsyncIterator[bytes]:
+        """The next `count` bytes, as they come.
+
+        Raises `Invalid` (body_short) when the sender stops before, `Unavailable` (sender_too_slow) when it is cut off.
+        """
+        while count:
+            chunk = self._rest or await self._next()
+            piece, self._rest = chunk[:count], chunk[count:]
+            count -= len(piece)
+            self.left -= len(piece)
+            yield piece
+
+    async def drop(self, count: int) -> None:
+        """Read and forget. Raises as `take`."""
+        async for _ in self.take(count):
+            pass
+
+    async def linger(self) -> None:
+        """Read some of what nobody wants: a sender that is answered before it has sent all may not see the answer."""
+        try:
+            async with asyncio.timeout(self._pace.idle_seconds):
+                await self.drop(min(self.left, LINGER_BYTES))
+        except (TimeoutError, Invalid, Unavailable):
+            return  # it has its answer, or has gone
+
+    async def _next(self) -> bytes:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            async with asyncio.timeout(self._pace.idle_seconds):
+                chunk = await anext(self._chunks, b"")
+        except TimeoutError:
+            raise _too_slow(f"Nothing came for {self._pace.idle_seconds:g} seconds") from None
+        if not chunk:
+            missing = self.left
+            raise Invalid(
+                "body_short", f"The body ended {missing} bytes early; nothing of it was kept.", missing=missing
+            )
+        self._waited += clock() - began
+        self._came += len(chunk)
+        if self._waited >= self._pace.idle_seconds:
+            if self._came < self._waited * self._pace.least_rate:
+                raise _too_slow(f"Only {self._came} bytes came in {self._waited:.0f} seconds")
+            self._waited, self._came = 0.0, 0
+        return chunk
+
+
+def _too_slow(what: str) -> Unavailable:
+    return Unavailable("sender_too_slow", f"{what}; send this again, in smaller slices on a slow line.")
+
+
+class Relays:
+    """The relays that one process carries at once; each costs some 2 MiB of memory and a connection to storage."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.under_way = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """A place for one more. Raises `Unavailable` (relay_busy) when all are taken."""
+        if self.under_way >= self._most:
+            raise Unavailable("relay_busy", f"This server relays {self._most} bodies already; try again shortly.")
+        self.under_way += 1
+        try:
+            yield
+        finally:
+            self.under_way -= 1
