@@ -9,8 +9,8 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -22,13 +22,14 @@ from rushes.api import create_app
 from rushes.config import Settings
 from rushes.db import migrate as migrate_tables
 from rushes.db import open_database
-from rushes.errors import Misconfigured, Unavailable
-from rushes.ingest import capabilities, tokens
+from rushes.errors import Misconfigured, Problem, Unavailable
+from rushes.ingest import capabilities, doctor, tokens
 from rushes.ingest.context import Context
+from rushes.ingest.diagnosis import Finding, of_environment, of_problem
 from rushes.ingest.intake import Relays
 from rushes.pipeline.lease import SESSION
 from rushes.pipeline.outbox import SqlEngine
-from rushes.storage import allow_origins, ensure_bucket, open_storage
+from rushes.storage import Storage, allow_origins, ensure_bucket, open_storage
 from rushes.telemetry import configure_logs
 
 if TYPE_CHECKING:
@@ -95,6 +96,45 @@ async def _create_buckets(settings: Settings) -> None:
         for bucket in storage.buckets:
             await ensure_bucket(storage.s3, bucket)
             await allow_origins(storage.s3, bucket, settings.cors_origins)
+
+
+# --- doctor -----------------------------------------------------------------------------------------------------------
+
+
+async def diagnose(
+    settings: Settings, names: Iterable[str], known: Sequence[str], *, fix: bool, anew: bool
+) -> list[Finding]:
+    """Look at everything that the settings name; with `fix`, mend the buckets first; with `anew`, probe storage again.
+
+    `names` are the environment's variables, `known` those of ours that are no mistake.
+    """
+    findings: list[Finding] = []
+    if settings.database_url is None:
+        findings.append(doctor.NO_DATABASE)
+    async with AsyncExitStack() as stack:
+        storage = await _storage_to_examine(settings, stack, findings)
+        context: Context | None = None
+        if settings.database_url is not None:
+            url, idle = settings.database_url.get_secret_value(), settings.takeover_seconds * SESSION
+            db = await stack.enter_async_context(open_database(url, 2, idle))
+            engine = SqlEngine()
+            findings += await doctor.database(url, db, engine)
+            if storage is not None and not any(finding.level == "problem" for finding in findings):
+                context = Context(settings, db, storage, engine)
+        if storage is not None:
+            findings += await doctor.storage(settings, storage, context, fix=fix, anew=anew)
+    findings += [await doctor.sandbox(), *doctor.disk(settings), *of_environment(names, known)]
+    return findings
+
+
+async def _storage_to_examine(settings: Settings, stack: AsyncExitStack, findings: list[Finding]) -> Storage | None:
+    if settings.database_url is None and settings.storage_endpoint is None and settings.storage_access_key is None:
+        return None  # nothing is configured: then AWS is not meant
+    try:
+        return await stack.enter_async_context(open_storage(settings))
+    except Problem as problem:
+        findings.append(of_problem("storage", problem))
+        return None
 
 
 # --- API --------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -96,3 +98,11 @@ def test_a_published_asset_can_be_processed_again_and_stays_readable(stack: Site
     again = stack.client.wait(asset.id, timeout=200)
     assert names(again) == before
     assert {r.id for r in again.renditions}.isdisjoint({r.id for r in asset.renditions})
+
+
+def test_the_doctor_finds_the_running_stack_well(stack: Site) -> None:
+    command = [sys.executable, "-m", "rushes", "doctor", "--data-dir", str(stack.running.data_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Parts are sent with CRC64NVME." in done.stdout
+    assert "problem" not in done.stdout

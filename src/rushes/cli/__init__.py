@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from rushes import __version__
-from rushes.cli import checksum, exits, ingest, roles, token, up, uploads
+from rushes.cli import checksum, doctor, exits, ingest, roles, token, up, uploads
 
 HELP = """
 Media ingest straight into object storage: planned, signed, verified, processed.
@@ -46,6 +46,7 @@ def _app() -> typer.Typer:
         roles.api,
         roles.worker,
         roles.migrate,
+        doctor.doctor,
         version,
     ):
         app.command()(function)

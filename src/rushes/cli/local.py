@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -56,6 +57,16 @@ def find_stack(settings: Settings) -> Running | None:
     with server_code():
         from rushes.embedded.address import find
     return find(settings.data_dir)
+
+
+def stack_settings(running: Running) -> Settings:
+    """The settings that a running stack's own processes have."""
+    values: dict[str, Any] = {}
+    for name, field in Settings.model_fields.items():
+        text = running.environment.get(f"RUSHES_{name.upper()}")
+        if text is not None:
+            values[name] = json.loads(text) if isinstance(field.default, tuple) else text
+    return read_settings(**values)
 
 
 @contextmanager

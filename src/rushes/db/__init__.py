@@ -4,6 +4,6 @@ A function that takes `conn` joins the caller's transaction; rows come back as t
 """
 
 from rushes.db.database import Conn, Database, open_database
-from rushes.db.migrate import migrate, schema_is_current
+from rushes.db.migrate import check_reachable, migrate, schema_is_current
 
-__all__ = ["Conn", "Database", "migrate", "open_database", "schema_is_current"]
+__all__ = ["Conn", "Database", "check_reachable", "migrate", "open_database", "schema_is_current"]

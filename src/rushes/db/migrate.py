@@ -30,6 +30,11 @@ def migrate(url: str) -> None:
         engine.dispose()
 
 
+def check_reachable(url: str) -> None:
+    """Raise `Unavailable` with the reason when no connection can be had, `Misconfigured` when `url` is no address."""
+    _lockable(url).close()
+
+
 def _lockable(url: str) -> psycopg.Connection[tuple[object, ...]]:
     try:
         return psycopg.connect(url, autocommit=True, connect_timeout=10)

@@ -12,6 +12,7 @@ import random
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
+from rushes.config import Settings
 from rushes.db import stores
 from rushes.db.stores import StoreRow
 from rushes.errors import Problem
@@ -69,8 +70,9 @@ def _read(row: StoreRow | None) -> Kept | None:
 
 async def probe_now(ctx: Context) -> Capabilities:
     """Probe the store and keep what was found. Raises as `probe` does."""
+    log.info("trying out what storage enforces; that it complains of wrong checksums now is part of it")
     now = ctx.now()
-    found = await probe(ctx.storage, at=now, origin=_page(ctx))
+    found = await probe(ctx.storage, at=now, origin=page_of(ctx.settings))
     await keep(ctx, found, now)
     return found
 
@@ -127,6 +129,6 @@ def place_of(ctx: Context) -> str:
     return f"{ctx.storage.public.origin}{ctx.storage.public.path} {ctx.storage.originals.bucket}"
 
 
-def _page(ctx: Context) -> str:
+def page_of(settings: Settings) -> str:
     """The origin of a page that uploads, as far as the settings name one."""
-    return next((origin for origin in ctx.settings.cors_origins if "*" not in origin), ANY_PAGE)
+    return next((origin for origin in settings.cors_origins if "*" not in origin), ANY_PAGE)

@@ -14,6 +14,7 @@ from rushes.storage.keys import (
     staged_prefix,
 )
 from rushes.storage.links import presign_get
+from rushes.storage.policies import Rule, abort_after, cors_rules, lifecycle_rules
 from rushes.storage.probe import Capabilities, probe
 from rushes.storage.s3 import S3, DonePart, ListedObject, OpenUpload, StoredObject, StoredPart, bare_etag
 from rushes.storage.signer import PartSigner, Signer
@@ -29,14 +30,18 @@ __all__ = [
     "OpenUpload",
     "PartSigner",
     "Place",
+    "Rule",
     "Signer",
     "Storage",
     "StoredObject",
     "StoredPart",
+    "abort_after",
     "allow_origins",
     "asset_prefix",
     "bare_etag",
+    "cors_rules",
     "ensure_bucket",
+    "lifecycle_rules",
     "open_storage",
     "original_key",
     "presign_get",

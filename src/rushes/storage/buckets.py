@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from rushes.errors import Conflict, NotFound
 from rushes.storage.faults import translated
+from rushes.storage.policies import OURS, cors_rules, is_ours
 from rushes.storage.s3 import S3
 
 CORS_SECONDS: Final = 3600  # how long a browser may remember a preflight
@@ -39,19 +40,21 @@ async def ensure_bucket(s3: S3, bucket: str) -> bool:
 async def allow_origins(s3: S3, bucket: str, origins: Sequence[str], *, max_age: int = CORS_SECONDS) -> None:
     """Let pages from these origins ("https://app.example.com", "*") read the bucket and PUT parts by presigned URLs.
 
-    Replaces the bucket's CORS rules. `max_age` is in seconds.
+    Replaces our own rule; those of others stay behind it. `max_age` is in seconds.
 
     Raises:
         Misconfigured: storage_unsupported, from stores that keep CORS in their own configuration.
     """
     rule = {
+        "ID": OURS,
         "AllowedMethods": ["GET", "HEAD", "PUT"],
         "AllowedOrigins": list(origins),
         "AllowedHeaders": ["*"],
         "ExposeHeaders": list(EXPOSED),
         "MaxAgeSeconds": max_age,
     }
-    request: dict[str, Any] = {"CORSConfiguration": {"CORSRules": [rule]}}
+    others = [other for other in await cors_rules(s3, bucket) if not is_ours(other)]
+    request: dict[str, Any] = {"CORSConfiguration": {"CORSRules": [rule, *others]}}
     with translated("put_bucket_cors"):
         await s3.client.put_bucket_cors(Bucket=bucket, **request)
 
