@@ -122,6 +122,9 @@ def _no_bucket(bucket: str) -> Finding:
 async def _reach(store: Storage) -> Finding:
     """Whether the address that clients are given answers from here. Whether it does from there, nobody here can know."""
     public = store.public.origin
+    if not store.reachable:
+        text = "No storage address is configured that clients can reach: their parts pass through the API."
+        return Finding("ok", "address", text, "For direct uploads set RUSHES_STORAGE_PUBLIC_ENDPOINT.")
     try:
         async with httpx.AsyncClient(timeout=REACH_SECONDS, trust_env=not store.public.is_loopback) as http:
             await http.get(f"{public}{store.public.path}/")

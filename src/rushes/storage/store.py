@@ -89,7 +89,7 @@ async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
     }
     public = _public(settings, internal, places.values())
     # AWS itself needs no public endpoint: everybody sees it under its own name.
-    reachable = bool(settings.storage_public_endpoint) or not settings.storage_endpoint
+    reachable = bool(settings.storage_public_endpoint) or not settings.storage_endpoint or settings.storage_accelerate
     async with S3(internal, _credentials(settings)) as s3:
         yield Storage(s3, public, profile_of(settings, internal.netloc), reachable=reachable, **places)
 
