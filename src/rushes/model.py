@@ -273,7 +273,9 @@ class Asset:
     title_id: UUID
     upload_id: UUID
     state: AssetState
-    kind: str | None  # video, audio or image, once identified
+    kind: (
+        str | None
+    )  # video, audio or image, once identified; None too for a file that is neither and is kept all the same
     filename: str
     content_type: str
     size: int

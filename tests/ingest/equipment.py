@@ -34,6 +34,19 @@ JSON = {"Content-Type": "application/json"}  # for bodies that httpx would not w
 TWO_PARTS = MIN_PART + 1_000  # bytes: the smallest kind of file with two parts
 
 
+KEPT = """SELECT creator, stored, reserved, open_uploads, month_bytes FROM quotas WHERE tenant = %(tenant)s
+    UNION ALL SELECT NULL, stored, reserved, open_uploads, month_bytes FROM tenant_quotas WHERE tenant = %(tenant)s
+    ORDER BY 1"""
+# The same from the rows themselves; the month is this one, as nothing in a test is older.
+COUNTED = """SELECT u.creator,
+        COALESCE(sum(a.size) FILTER (WHERE u.state = 'ingested' AND a.state <> 'deleted'), 0)::bigint,
+        COALESCE(sum(u.size) FILTER (WHERE u.state IN ('initiated', 'uploading', 'finalizing')), 0)::bigint,
+        (count(*) FILTER (WHERE u.state IN ('initiated', 'uploading', 'finalizing')))::int,
+        COALESCE(sum(u.size) FILTER (WHERE u.state IN ('initiated', 'uploading', 'finalizing', 'ingested')), 0)::bigint
+    FROM uploads u JOIN assets a ON a.upload_id = u.id WHERE u.tenant = %(tenant)s
+    GROUP BY GROUPING SETS ((u.creator), ()) ORDER BY 1"""
+
+
 def somebody(role: Role = Role.CREATOR, plan: str = "studio", **changes: Any) -> Principal:
     """A person of a tenant that nobody else is in."""
     return replace(Principal(f"tenant-{uuid4().hex[:12]}", "ann", role, plan), **changes)
@@ -122,6 +135,10 @@ class Desk:
             creator=who.creator,
         )
         return rows[0] if rows else (0, 0, 0)
+
+    async def adds_up(self, who: Principal) -> None:
+        """Assert that the sums of the tenant of `who`, and of all its creators, are those of their uploads and assets."""
+        assert await self.sql(KEPT, tenant=who.tenant) == await self.sql(COUNTED, tenant=who.tenant)
 
     async def allow(self, who: Principal, *types: str, plans: Any = None, **caps: int | None) -> None:
         """Set, as the operator of the server does, what the tenant of `who` takes and may store."""

@@ -21,6 +21,7 @@ SETTABLE = frozenset(
         "kind",
         "filename",
         "title_id",
+        "size",
         "etag",
         "checksum_algorithm",
         "checksum",

@@ -33,7 +33,8 @@ async def open_checksums(conn: Conn, upload_id: UUID, rows: Sequence[tuple[int, 
         """INSERT INTO parts AS p (upload_id, number, size, checksum, grants)
         SELECT %(id)s, number, size, checksum, 1
         FROM unnest(%(numbers)s::int[], %(sizes)s::bigint[], %(checksums)s::text[]) AS new (number, size, checksum)
-        ON CONFLICT (upload_id, number) DO UPDATE SET checksum = EXCLUDED.checksum, grants = p.grants + 1,
+        ON CONFLICT (upload_id, number) DO UPDATE SET
+            size = EXCLUDED.size, checksum = EXCLUDED.checksum, grants = p.grants + 1,
             proof = 'client', etag = NULL, held_at = NULL, way = NULL, copied_etag = NULL""",
         {"id": upload_id, "numbers": list(numbers), "sizes": list(sizes), "checksums": list(checksums)},
     )
@@ -92,6 +93,11 @@ async def hold(
         {"id": upload_id, "numbers": list(numbers), "etags": list(values), "now": now, "way": way},
     )
     return sorted((int(number), int(size)) for number, size, fresh in await cursor.fetchall() if fresh)
+
+
+async def drop_beyond(conn: Conn, upload_id: UUID, count: int) -> None:
+    """Forget parts that were granted behind what turned out to be the file's end; none of them is held."""
+    await conn.execute("DELETE FROM parts WHERE upload_id = %s AND number > %s AND held_at IS NULL", [upload_id, count])
 
 
 async def release(conn: Conn, upload_id: UUID, numbers: Sequence[int]) -> list[tuple[int, int]]:

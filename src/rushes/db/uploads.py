@@ -133,6 +133,14 @@ async def give_to(conn: Conn, upload_id: UUID, title_id: UUID) -> None:
     await conn.execute("UPDATE uploads SET title_id = %s WHERE id = %s", [title_id, upload_id])
 
 
+async def set_size(conn: Conn, upload_id: UUID, size: int, part_count: int, now: datetime) -> None:
+    """The size of an upload that was begun without one."""
+    await conn.execute(
+        "UPDATE uploads SET size = %s, part_count = %s, size_known = true, updated_at = %s WHERE id = %s AND NOT size_known",
+        [size, part_count, now, upload_id],
+    )
+
+
 async def declare(conn: Conn, upload_id: UUID, checksums: Mapping[str, str]) -> None:
     """Add {algorithm: value} to what the client says of the whole file."""
     query = "UPDATE uploads SET declared = declared || %s WHERE id = %s"

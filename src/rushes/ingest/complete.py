@@ -12,7 +12,7 @@ from uuid import UUID
 from rushes import events
 from rushes.db import parts, slices, uploads
 from rushes.errors import Conflict
-from rushes.ingest import declared, staged
+from rushes.ingest import declared, staged, unsized
 from rushes.ingest.context import Context, Work
 from rushes.ingest.grant import find, locked, record_done
 from rushes.ingest.slices import finish_waiting
@@ -27,7 +27,7 @@ NAMED_MISSING = 1_000  # missing parts named in one answer
 async def complete(ctx: Context, who: Principal, upload_id: UUID, request: CompleteUpload) -> Upload:
     """Finalize an upload. Returns it as it stands after the wait: `ingested`, or still `finalizing`.
 
-    Raises `Conflict` parts_missing with `missing` (part numbers) when parts have to be sent, `Conflict` upload_… when the
+    Raises `Conflict` parts_missing with `missing` (part numbers) when parts have to be sent, size_mismatch, upload_… when the
     upload has ended otherwise, `NotFound`.
     """
     missing = await start(ctx, who, upload_id, request)
@@ -48,11 +48,16 @@ async def start(ctx: Context, who: Principal, upload_id: UUID, request: Complete
     now = ctx.now()
     async with ctx.db.transaction() as conn:
         upload = await locked(conn, who, upload_id)
+        unsized.check_said(upload, request.size)
         if upload.state is UploadState.INITIATED:
-            return list(range(1, upload.part_count + 1))
+            return list(range(1, upload.part_count + 1)) if upload.size_known else [1]
         if upload.state is not UploadState.UPLOADING:
             return []
         await record_done(conn, upload, request.done, now)
+        if not upload.size_known:
+            upload, missing = await unsized.settle_size(conn, upload, request.size, now)
+            if missing:
+                return missing
         rows = await parts.all_of(conn, upload.id)
         missing = never_sent(upload, rows)
         if missing:

@@ -16,6 +16,7 @@ from rushes.errors import Conflict, Invalid, NotFound
 from rushes.ingest import ledger, staged
 from rushes.ingest.context import Context
 from rushes.ingest.relay_grant import relay_grants
+from rushes.ingest.unsized import lengths_of
 from rushes.model import Layout, Principal, Upload, UploadState, Way
 from rushes.plan import PartPlan
 from rushes.storage import PartSigner, bare_etag
@@ -44,10 +45,10 @@ async def grant(
 
 def _check_wanted(upload: Upload, want: Sequence[WantedPart]) -> None:
     """Raise `Invalid` for a checksum that storage would refuse, or two of them for one part: the ledger holds one."""
-    checksums: dict[int, str] = {}
+    wanted: dict[int, tuple[str, int | None]] = {}
     for part in want:
         checksum.canonical(upload.checksum_algorithm, part.checksum)
-        if checksums.setdefault(part.number, part.checksum) != part.checksum:
+        if wanted.setdefault(part.number, (part.checksum, part.size)) != (part.checksum, part.size):
             raise Invalid("part_twice", f"Part {part.number} is asked for with two checksums.", number=part.number)
 
 
@@ -117,13 +118,13 @@ async def record_done(conn: Conn, upload: Upload, done: Iterable[DonePart], now:
 
 
 async def open_parts(conn: Conn, upload: Upload, want: Sequence[WantedPart], now: datetime) -> None:
-    plan = plan_of(upload)
-    wanted = {part.number: part.checksum for part in want}
+    lengths = lengths_of(upload, ((part.number, part.size) for part in want))
+    wanted = {part.number: (length, part.checksum) for part, length in zip(want, lengths, strict=True)}
     known = await parts.some(conn, upload.id, sorted(wanted))
     opened = [
-        (number, plan.length(number), checksum)
-        for number, checksum in sorted(wanted.items())
-        if number not in known or known[number].checksum != checksum
+        (number, length, checksum)
+        for number, (length, checksum) in sorted(wanted.items())
+        if number not in known or (known[number].size, known[number].checksum) != (length, checksum)
     ]
     await ledger.reopen(conn, upload, opened, now)
 
@@ -167,19 +168,19 @@ def _seconds(ctx: Context, upload: Upload, now: datetime) -> float:
 async def _sign(ctx: Context, upload: Upload, want: Sequence[WantedPart], now: datetime) -> list[Grant]:
     if not want:
         return []
-    plan = plan_of(upload)
     signer = await _part_signer(ctx, upload, now, _seconds(ctx, upload, now))
-    signed = signer.sign_all((part.number, plan.length(part.number), part.checksum) for part in want)
+    lengths = lengths_of(upload, ((part.number, part.size) for part in want))
+    signed = signer.sign_all((part.number, length, part.checksum) for part, length in zip(want, lengths, strict=True))
     return [
         Grant(
             number=part.number,
             url=url,
             method="PUT",
             headers=headers,
-            length=plan.length(part.number),
+            length=length,
             expires_at=signer.expires_at,
         )
-        for part, (url, headers) in zip(want, signed, strict=True)
+        for part, length, (url, headers) in zip(want, lengths, signed, strict=True)
     ]
 
 

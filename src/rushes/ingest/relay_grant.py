@@ -13,8 +13,8 @@ from rushes.errors import Misconfigured
 from rushes.ingest import tokens
 from rushes.ingest.context import Context
 from rushes.ingest.tally import HEADERS
+from rushes.ingest.unsized import lengths_of
 from rushes.model import Principal, Upload
-from rushes.plan import PartPlan
 from rushes.wire import Grant, WantedPart
 
 
@@ -35,7 +35,7 @@ def relay_grants(
     base = ctx.settings.public_url or base_url
     if base is None:
         raise Misconfigured("public_url_missing", "Set RUSHES_PUBLIC_URL: grants have to name the API's own address.")
-    plan = PartPlan(upload.size, upload.part_size, upload.part_count)
+    lengths = lengths_of(upload, ((part.number, part.size) for part in want))
     narrowed = Principal(upload.tenant, upload.creator, plan=who.plan, upload=upload.id)
     lifetime = timedelta(seconds=seconds)
     token = tokens.mint_for(ctx.settings, narrowed, lifetime, now)
@@ -46,8 +46,8 @@ def relay_grants(
             url=f"{base.rstrip('/')}/v1/uploads/{upload.id}/parts/{part.number}",
             method="PUT",
             headers={"Authorization": f"Bearer {token}", header: part.checksum},
-            length=plan.length(part.number),
+            length=length,
             expires_at=(now + lifetime).replace(microsecond=0),
         )
-        for part in want
+        for part, length in zip(want, lengths, strict=True)
     ]

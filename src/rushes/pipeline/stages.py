@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from rushes import checksum, events
-from rushes.db import assets, jobs, parts, renditions, uploads
+from rushes import checksum, events, kinds
+from rushes.db import assets, jobs, parts, renditions, tenants, uploads
 from rushes.errors import Problem, Rejected, Unavailable
 from rushes.ingest.context import Context
+from rushes.ingest.policy import as_what, check_kind
 from rushes.ingest.verify import Reading, feed
 from rushes.media.audio import make_waveform
 from rushes.media.identify import identify as identify_media
@@ -37,6 +38,7 @@ FIRST_PAUSE = 1.0  # seconds; doubles with each attempt, and is taken with full 
 OWN_ERROR = "Processing met an error of our own; the worker's log has it."
 DIGEST_CHUNK = 8 * 1024 * 1024
 NAMED_PARTS = 1_000  # corrupt parts named in a problem
+SNIFFED = 4096  # bytes that tell a document from an archive
 CRC64NVME = ChecksumAlgorithm.CRC64NVME
 
 
@@ -178,10 +180,32 @@ def _log_text(problem: Json) -> str:
 async def identify(stage: Stage) -> None:
     """What the file really is."""
     stage.report(0.1, "reading the file's structure")
-    info = await identify_media(stage.source, stage.directory, stage.bench.sandbox)
+    asset = stage.asset
+    async with stage.ctx.db.transaction() as conn:
+        types = (await tenants.get(conn, asset.tenant)).types
+    try:
+        info = await identify_media(stage.source, stage.directory, stage.bench.sandbox)
+    except Rejected as refusal:
+        if refusal.code != "not_media":
+            raise
+        kind, media = None, await _no_media(stage, types, refusal)
+    else:
+        check_kind(types, asset.filename, asset.content_type, info.kind)
+        kind, media = info.kind, storable(info.to_json())
     async with stage.own.fenced() as conn:
-        await assets.change(conn, stage.asset.id, stage.ctx.now(), kind=info.kind, media=storable(info.to_json()))
-        await events.append(conn, "asset_identified", stage.asset, stage.ctx.now(), kind=info.kind)
+        await assets.change(conn, asset.id, stage.ctx.now(), kind=kind, media=media)
+        await events.append(conn, "asset_identified", asset, stage.ctx.now(), kind=kind)
+
+
+async def _no_media(stage: Stage, types: Sequence[str], refusal: Rejected) -> Json:
+    """The facts of a file that is kept as it is, since its tenant takes such files. Raises `Rejected` where it does not."""
+    asset, head = stage.asset, b""
+    async for chunk in stage.source.read(0, min(asset.size, SNIFFED)):
+        head += chunk
+    type_ = as_what(types, asset.filename, asset.content_type, kinds.sniffed(head))
+    if type_ is None:
+        raise refusal
+    return {"kind": None, "format": type_, "size": asset.size}
 
 
 async def digest(stage: Stage) -> None:
