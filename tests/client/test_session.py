@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rushes.checksum import combine, encode
+from rushes.checksum import combine, compute, encode
 from rushes.client.session import Ask, Complete, End, Limits, Look, Put, Read, Session, Wait
 from rushes.client.verdict import Move, Verdict
 from rushes.errors import Conflict, Forbidden, Problem, Rejected, Unauthenticated, Unavailable
-from rushes.model import Way
+from rushes.model import ChecksumAlgorithm, Way
 from rushes.plan import PartPlan
 from rushes.wire import Grant, HeldPart
 
@@ -545,3 +545,48 @@ def test_the_largest_upload_is_quick_to_decide(parts: int) -> None:
     world = World(session_of(parts), random.Random(1), faults=0)
     world.looks = 0
     assert world.run(5) is None
+
+
+def completed_of(algorithm: ChecksumAlgorithm, texts: list[str]) -> tuple[list[str], Complete]:
+    """The checksums asked with, and the completion, of a file of 299 bytes in three parts."""
+    session = Session(plan_of(len(texts)), chance=lambda: 0.5, algorithm=algorithm)
+    asked: list[str] = []
+    told: dict[int, str] = {}
+    for _ in range(50):
+        match session.next(0.0):
+            case Read(number):
+                session.was_read(number, crc_of(number), 0.0, texts[number - 1])
+            case Ask() as ask:
+                asked += [part.checksum for part in ask.want]
+                told |= {part.number: part.checksum for part in ask.done}
+                answer(session, ask, 0.0)
+            case Put(number):
+                session.was_put(number, "e", 0.0)
+            case Complete() as complete:
+                told |= {part.number: part.checksum for part in complete.done}
+                assert [told[number] for number in (1, 2, 3)] == texts
+                return sorted(asked), complete
+    raise AssertionError("no completion")
+
+
+@pytest.mark.parametrize("algorithm", list(ChecksumAlgorithm))
+def test_parts_carry_what_begin_answered(algorithm: ChecksumAlgorithm) -> None:
+    data = random.Random(3).randbytes(299)
+    texts = [compute(algorithm, data[start : start + 100]) for start in (0, 100, 200)]
+    if algorithm is ChecksumAlgorithm.CRC64NVME:
+        texts = [encode(crc_of(number)) for number in (1, 2, 3)]
+    asked, complete = completed_of(algorithm, texts)
+    assert asked == sorted(texts)
+    if algorithm is ChecksumAlgorithm.CRC32C:
+        assert complete.checksum == f"crc32c:{compute(algorithm, data)}"
+    else:
+        assert (complete.checksum is None) == (algorithm is not ChecksumAlgorithm.CRC64NVME)
+
+
+def test_a_held_part_is_compared_by_the_checksum_it_carries() -> None:
+    md5 = compute(ChecksumAlgorithm.MD5, b"part")
+    for text, same in ((md5, True), (compute(ChecksumAlgorithm.MD5, b"other"), False)):
+        session = Session(plan_of(1), held=[held_part(1, md5)], algorithm=ChecksumAlgorithm.MD5)
+        assert isinstance(session.next(0.0), Read)
+        session.was_read(1, 7, 0.0, text)
+        assert isinstance(session.next(0.0), Complete if same else End)

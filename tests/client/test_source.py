@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rushes.checksum import crc64nvme
+from rushes.checksum import compute, crc64nvme
 from rushes.client.http import Stopped
 from rushes.client.source import BLOCK, LocalFile
 from rushes.errors import Conflict, Invalid
+from rushes.model import ChecksumAlgorithm
 
 
 def code_of(path: Path) -> str:
@@ -116,3 +117,10 @@ def test_a_truncated_file_is_noticed_while_reading(make_file: Callable[..., Path
         os.truncate(path, 50)
         with pytest.raises(Conflict, match="changed"):
             file.checksum(0, 100)
+
+
+@pytest.mark.parametrize("algorithm", list(ChecksumAlgorithm))
+def test_one_reading_gives_both_checksums(sample: Path, algorithm: ChecksumAlgorithm) -> None:
+    data = sample.read_bytes()[5:-5]
+    with LocalFile(sample) as file:
+        assert file.checksums(5, len(data), algorithm) == (crc64nvme(data), compute(algorithm, data))

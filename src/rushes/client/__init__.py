@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +30,7 @@ from rushes.client.source import LocalFile
 from rushes.client.transfer import Transfer
 from rushes.errors import Conflict, Rejected, Unavailable
 from rushes.kinds import content_type as content_type_of
-from rushes.model import AssetState, UploadState
+from rushes.model import AssetState, ChecksumAlgorithm, UploadState
 from rushes.plan import PartPlan, eager_part_size
 from rushes.wire import AssetView, BeginUpload, Health, HeldPart, NewTitle, StatusView, UploadBegun, UploadView
 
@@ -55,7 +55,7 @@ class UploadResult:
     size: int  # bytes
     part_size: int  # bytes
     part_count: int
-    checksum: str  # CRC64NVME of the whole file, base64, as the server verified it
+    checksum: str  # CRC64NVME of the whole file, base64, of what was sent
     sent: int  # bytes sent, repeated ones included
     seconds: float
 
@@ -98,6 +98,8 @@ class Client:
         title_id: UUID | None = None,
         content_type: str | None = None,
         part_size: int | None = None,
+        checksum_algorithm: ChecksumAlgorithm | None = None,
+        checksum: Sequence[str] = (),
         priority: int = 0,
         source: str | None = None,
         relative_path: str | None = None,
@@ -109,6 +111,8 @@ class Client:
 
         Without `title` or `title_id` the server makes a title of the file's name. `on_begin` learns the upload's id
         before the first byte moves; `on_progress` is called five times a second, in the thread that called `upload`.
+        `checksum` declares what the whole file must turn out to be, as "sha256:…", "md5:…", "xxh64:…", "xxh128:…";
+        `checksum_algorithm` is a wish for what parts carry.
 
         Raises `Invalid` (file_* for what is wrong with the file), `Conflict` (file_changed), `OverQuota`, `Rejected`,
         `Unauthenticated`, `Unavailable` when the line or the server stayed away for longer than `limits.patience`, and
@@ -122,6 +126,8 @@ class Client:
                 title_id=title_id,
                 title=NewTitle(title=title) if isinstance(title, str) else title,
                 part_size=part_size or eager_part_size(file.size),
+                checksum_algorithm=None if checksum_algorithm is None else checksum_algorithm.value,
+                checksum=list(checksum),
                 priority=priority,
                 source=None if source is None else _plain(source, 500),
                 relative_path=None if relative_path is None else _plain(relative_path, 4_000),
@@ -130,7 +136,7 @@ class Client:
             if on_begin is not None:
                 on_begin(begun)
             plan = PartPlan(file.size, begun.part_size, begun.part_count)
-            session = Session(plan, limits)
+            session = Session(plan, limits, algorithm=begun.checksum_algorithm)
             caller = self._caller.bearing(begun.token)  # outlives ours
             return self._transfer(file, begun.upload_id, begun, session, caller, on_progress)
 
@@ -147,15 +153,23 @@ class Client:
         Raises as `upload` does, and `Conflict` (file_differs) when the file has another size than the upload.
         """
         with LocalFile(path) as file:
-            view = self.uploads.get(upload_id)
+            view = self._held(upload_id)
             if view.size != file.size:
                 raise Conflict(
                     "file_differs",
                     f"{file.path} has {file.size} bytes, the upload of {view.filename} has {view.size}.",
                 )
             held: list[HeldPart] = view.parts or []
-            session = Session(PartPlan(file.size, view.part_size, view.part_count), limits, held)
+            plan = PartPlan(file.size, view.part_size, view.part_count)
+            session = Session(plan, limits, held, algorithm=view.checksum_algorithm)
             return self._transfer(file, view.id, view, session, self._caller, on_progress)
+
+    def _held(self, upload_id: UUID) -> UploadView:
+        """The upload with what is held of it, as storage has it; as the server knows it, when storage is away."""
+        try:
+            return self.uploads.get(upload_id, reconcile=True)
+        except Unavailable:
+            return self.uploads.get(upload_id)
 
     def wait(
         self,

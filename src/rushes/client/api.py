@@ -78,8 +78,10 @@ class Uploads:
         reply = self._caller.exchange("POST", f"v1/uploads/{upload_id}/complete", body=body, again=True)
         return Completion(parsed(reply, StatusView), decided=reply.status != 202)
 
-    def get(self, upload_id: UUID) -> UploadView:
-        return self._caller.call("GET", f"v1/uploads/{upload_id}", UploadView)
+    def get(self, upload_id: UUID, *, reconcile: bool = False) -> UploadView:
+        """`reconcile` has the server ask storage first, so that parts whose report was lost are held as well."""
+        query = {"reconcile": "true" if reconcile else None}
+        return self._caller.call("GET", f"v1/uploads/{upload_id}", UploadView, query=query)
 
     def status(self, upload_id: UUID) -> StatusView:
         return self._caller.call("GET", f"v1/uploads/{upload_id}/status", StatusView)

@@ -21,9 +21,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rushes.checksum import combine, encode
+from rushes.checksum import combine, combined, encode
 from rushes.client.verdict import Move, Verdict
 from rushes.errors import Conflict, Problem, Unavailable
+from rushes.model import ChecksumAlgorithm
 from rushes.plan import PartPlan
 from rushes.wire import MAX_GRANTS, DonePart, Grant, HeldPart, WantedPart
 
@@ -43,7 +44,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Compute the CRC64NVME of these bytes."""
+    """Compute the checksums of these bytes."""
 
     number: int
     offset: int
@@ -71,7 +72,7 @@ class Put:
 @dataclass(frozen=True, slots=True)
 class Complete:
     done: tuple[DonePart, ...]
-    checksum: str
+    checksum: str | None  # of the whole file, where those of its parts combine
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +115,10 @@ class Session:
         limits: Limits | None = None,
         held: Iterable[HeldPart] = (),
         chance: Callable[[], float] = random.random,
+        algorithm: ChecksumAlgorithm = ChecksumAlgorithm.CRC64NVME,
     ) -> None:
         self.plan = plan
+        self.algorithm = algorithm  # of the checksums that parts carry
         self.limits = limits or Limits()
         self.trouble: str | None = None  # what is being waited out, for people; None while all goes well
         self.retries = 0
@@ -128,6 +131,7 @@ class Session:
         self._sending: set[int] = set()
         self._claimed: dict[int, HeldPart] = {part.number: part for part in held}
         self._crcs: dict[int, int] = {}
+        self._checksums: dict[int, str] = {}
         self._grants: dict[int, tuple[Grant, float]] = {}  # with the time until which it is good
         self._untold: dict[int, DonePart] = {}
         self._untold_since = 0.0
@@ -174,7 +178,7 @@ class Session:
         if self._finalizing:
             question = Look()
         elif len(self._done) == self.plan.part_count:
-            question = Complete(tuple(self._untold.values()), encode(self.crc()))
+            question = Complete(tuple(self._untold.values()), self._whole())
         elif self._should_ask(now):
             question = self._ask()
         self._server_busy = question is not None
@@ -190,7 +194,7 @@ class Session:
 
     def _ask(self) -> Ask:
         numbers = [self._summed.popleft() for _ in range(min(len(self._summed), MAX_GRANTS))]
-        want = tuple(WantedPart(number=number, checksum=encode(self._crcs[number])) for number in numbers)
+        want = tuple(WantedPart(number=number, checksum=self._checksums[number]) for number in numbers)
         return Ask(want, tuple(self._untold.values())[:MAX_GRANTS])
 
     def _next_read(self) -> Read | None:
@@ -215,15 +219,18 @@ class Session:
 
     # --- outcomes of Read and Put ---------------------------------------------------------------------------------
 
-    def was_read(self, number: int, crc: int, now: float) -> None:
-        """The checksum of a part. A part whose bytes differ from an earlier reading ends the upload."""
+    def was_read(self, number: int, crc: int, now: float, checksum: str | None = None) -> None:
+        """The CRC64NVME of a part and, where parts carry another checksum, that one. A part whose bytes differ from an
+        earlier reading ends the upload."""
         self._reading.discard(number)
+        checksum = checksum or encode(crc)
         claimed = self._claimed.pop(number, None)
         known = self._crcs.get(number)
-        if (claimed is not None and claimed.checksum != encode(crc)) or (known is not None and known != crc):
+        if (claimed is not None and claimed.checksum != checksum) or (known is not None and known != crc):
             self.give_up(_file_changed(number))
             return
         self._crcs[number] = crc
+        self._checksums[number] = checksum
         if claimed is not None:
             self._add_done(number)
         else:
@@ -238,7 +245,7 @@ class Session:
             self.trouble = None
         if not self._untold:
             self._untold_since = now
-        self._untold[number] = DonePart(number=number, etag=etag, checksum=encode(self._crcs[number]))
+        self._untold[number] = DonePart(number=number, etag=etag, checksum=self._checksums[number])
         self._add_done(number)
 
     def put_failed(self, number: int, verdict: Verdict, now: float) -> None:
@@ -347,6 +354,14 @@ class Session:
         """The CRC64NVME of the whole file, once every part was read."""
         numbers = range(1, self.plan.part_count + 1)
         return combine((self._crcs[number], self.plan.length(number)) for number in numbers)
+
+    def _whole(self) -> str | None:
+        """What to declare of the whole file: what its parts' checksums combine into, so that it costs no reading."""
+        if self.algorithm is ChecksumAlgorithm.CRC64NVME:
+            return encode(self.crc())
+        numbers = range(1, self.plan.part_count + 1)
+        whole = combined(self.algorithm, ((self._checksums[number], self.plan.length(number)) for number in numbers))
+        return None if whole is None else f"{self.algorithm}:{whole}"
 
     def unreported(self) -> tuple[DonePart, ...]:
         """Parts done that the server has not heard of, for a last word before stopping."""

@@ -186,13 +186,13 @@ class Transfer:
 
     def _read(self, action: Read) -> None:
         try:
-            crc = self._file.checksum(action.offset, action.length, self._stop)
+            crc, text = self._file.checksums(action.offset, action.length, self._session.algorithm, self._stop)
         except Stopped:
             raise
         except Problem as problem:
             self._give_up(problem)
             return
-        self._settle(lambda now: self._session.was_read(action.number, crc, now))
+        self._settle(lambda now: self._session.was_read(action.number, crc, now, text))
 
     def _ask(self, action: Ask) -> None:
         try:
