@@ -185,7 +185,7 @@ class Session:
         return question
 
     def _should_ask(self, now: float) -> bool:
-        if self._untold and now - self._untold_since >= self.limits.report_after:
+        if self._untold and now >= self._untold_since + self.limits.report_after:
             return True
         if not self._summed or len(self._granted) >= self.limits.parallel:
             return False
