@@ -141,6 +141,12 @@ class Settings(BaseSettings):
     unknown_size_bytes: int = Field(
         100 * 10**9, ge=1, description="The most reserved for an upload that does not say its size; quotas allow less."
     )
+    upload_abandoned_seconds: Seconds = Field(
+        3600, description="An upload without progress for so long is counted as abandoned; it can still go on."
+    )
+    upload_warn_seconds: Seconds = Field(
+        86_400, description="How long before an upload expires its creator is warned, by an event."
+    )
     complete_wait_seconds: float = Field(
         5, ge=0, le=60, description="How long `complete` waits for the verdict before it answers 202."
     )
@@ -160,6 +166,15 @@ class Settings(BaseSettings):
         None, description="Where jobs keep files while they run; default: `scratch` in the data directory."
     )
     job_attempts: int = Field(4, ge=1, le=100, description="How often a failing processing step is tried.")
+
+    sweep_seconds: Seconds = Field(
+        900, description="How often the workers sweep: once in each such span of time, however many there are."
+    )
+    sweep_grace_seconds: Seconds = Field(
+        86_400, description="How old something that nobody owns must be before a sweep removes it from storage."
+    )
+    event_days: Seconds = Field(90, description="How long events, and the reports of sweeps, are kept.")
+    workflow_days: Seconds = Field(7, description="How long the engine remembers workflows that have ended.")
 
     def scratch(self) -> Path:
         return self.scratch_dir or self.data_dir / "scratch"

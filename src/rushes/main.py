@@ -219,6 +219,7 @@ async def _work(settings: Settings) -> int:
     from rushes.pipeline.engine import Engine  # noqa: PLC0415 - the API never loads the engine
     from rushes.pipeline.scratch import Scratch  # noqa: PLC0415
     from rushes.pipeline.stages import Bench  # noqa: PLC0415
+    from rushes.pipeline.sweep import keep_sweeping  # noqa: PLC0415
     from rushes.pipeline.workflows import workflows  # noqa: PLC0415
 
     worker_id = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -233,7 +234,7 @@ async def _work(settings: Settings) -> int:
             engine = Engine(settings, worker_id, workflows(context, bench))
             await engine.start()
             log.info("worker %s is ready", worker_id)
-            async with beside(capabilities.keep_fresh(context)):
+            async with beside(capabilities.keep_fresh(context)), beside(keep_sweeping(context)):
                 status = await _until_stopped(engine, stop)
         scratch.clear()
     # The engine's threads retry for ever against a database that is gone; what was to be kept is kept by now.

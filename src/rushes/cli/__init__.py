@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from rushes import __version__
-from rushes.cli import checksum, doctor, exits, ingest, roles, token, up, uploads
+from rushes.cli import checksum, doctor, exits, ingest, roles, sweep, token, up, uploads
 
 HELP = """
 Media ingest straight into object storage: planned, signed, verified, processed.
@@ -42,6 +42,7 @@ def _app() -> typer.Typer:
         uploads.status,
         uploads.abort,
         up.up,
+        sweep.sweep,
         token.token,
         roles.api,
         roles.worker,

@@ -69,6 +69,23 @@ def stack_settings(running: Running) -> Settings:
     return read_settings(**values)
 
 
+def server_settings(settings: Settings) -> Settings:
+    """By which a command reaches database and storage: the settings in force, or those of the stack that runs here.
+
+    Raises `Misconfigured` when there is neither.
+    """
+    if settings.database_url is not None:
+        return settings
+    running = find_stack(settings)
+    if running is None:
+        raise Misconfigured(
+            "no_server_settings",
+            "This needs the server's own settings: set RUSHES_DATABASE_URL and the storage settings, or start a server "
+            "here with `rushes up`.",
+        )
+    return stack_settings(running)
+
+
 @contextmanager
 def started_stack(settings: Settings) -> Iterator[Running]:
     """A stack that lives as long as the block; its log goes to `stack.log` in the data directory."""

@@ -31,3 +31,21 @@ async def insert_each(
         FROM jsonb_array_elements(%s) WITH ORDINALITY AS one (data, place) ORDER BY one.place""",
         [tenant, creator, type_, title_id, upload_id, asset_id, now, Jsonb(list(data))],
     )
+
+
+async def older(conn: Conn, before: datetime) -> list[tuple[str, int]]:
+    """(tenant, events) older than this."""
+    cursor = await conn.execute("SELECT tenant, count(*) FROM events WHERE created_at < %s GROUP BY tenant", [before])
+    return [(str(tenant), int(count)) for tenant, count in await cursor.fetchall()]
+
+
+async def prune(conn: Conn, before: datetime, limit: int) -> list[tuple[str, int]]:
+    """Forget the oldest `limit` events, as far as they are older than this; returns (tenant, how many)."""
+    cursor = await conn.execute(
+        """WITH oldest AS (SELECT id, created_at FROM events ORDER BY id LIMIT %s),
+        gone AS (DELETE FROM events USING oldest WHERE events.id = oldest.id AND oldest.created_at < %s
+            RETURNING events.tenant)
+        SELECT tenant, count(*) FROM gone GROUP BY tenant""",
+        [limit, before],
+    )
+    return [(str(tenant), int(count)) for tenant, count in await cursor.fetchall()]

@@ -10,6 +10,7 @@ from rushes import events
 from rushes.db import Conn, assets, jobs, renditions, titles, uploads
 from rushes.errors import Conflict, NotFound
 from rushes.ingest import quota
+from rushes.ingest.abort import delete_listed
 from rushes.ingest.context import Context, Work
 from rushes.ingest.process import stop_run
 from rushes.ingest.tokens import check_reach
@@ -133,10 +134,9 @@ async def remove(ctx: Context, asset_id: UUID) -> None:
     if asset is None or asset.state is not AssetState.DELETED:
         return
     await ctx.storage.s3.delete_objects(asset.bucket, [asset.key])
-    place = ctx.storage.renditions
-    prefix = asset_prefix(place, asset.tenant, asset.creator, asset.id)
-    keys = [item.key async for item in ctx.storage.s3.list_objects(place.bucket, prefix)]
-    await ctx.storage.s3.delete_objects(place.bucket, keys)
+    for place in (ctx.storage.renditions, ctx.storage.incoming):
+        prefix = asset_prefix(place, asset.tenant, asset.creator, asset.id)
+        await delete_listed(ctx, place.bucket, ctx.storage.s3.list_objects(place.bucket, prefix))
 
 
 def _absent() -> NotFound:

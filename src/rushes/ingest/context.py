@@ -32,6 +32,12 @@ class Engine(Protocol):
     async def enqueue(self, conn: Conn, work: Work) -> None:
         """Start `work` when, and only when, the caller's transaction commits."""
 
+    async def ended(self, conn: Conn, before: datetime) -> int:
+        """How many workflows that ended before this are still remembered."""
+
+    async def forget(self, conn: Conn, before: datetime, limit: int) -> int:
+        """Forget at most `limit` of them, the oldest first; returns how many. Their ids may be used again then."""
+
     async def check(self, conn: Conn) -> None:
         """Raise `Unavailable` unless the engine's schema is there."""
 

@@ -18,6 +18,8 @@ async def hold(conn: Conn, upload: Upload, etags: Sequence[tuple[int, str]], now
     fresh = await parts.hold(conn, upload.id, etags, now, way)
     data = [{"number": number, "size": size, "way": way} for number, size in fresh]
     await events.append_each(conn, "part_completed", upload, now, data)
+    if fresh and upload.abandoned_at is not None:
+        await events.append(conn, "upload_resumed", upload, now)
     await _count(conn, upload, len(fresh), sum(size for _, size in fresh), now)
 
 

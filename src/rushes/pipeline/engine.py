@@ -104,6 +104,7 @@ class Engine:
             limit = queue.per_worker or self._settings.worker_jobs
             _queues[queue.name] = await DBOS.register_queue_async(
                 queue.name,
+                concurrency=queue.altogether,
                 worker_concurrency=limit,
                 partition_worker_concurrency=limit if queue.by_tenant else None,
                 polling_interval_sec=DEQUEUE_SECONDS,

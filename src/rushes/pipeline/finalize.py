@@ -80,8 +80,11 @@ def _verdict(ctx: Context, upload: UUID, attempt: int) -> Callable[[Callable[[],
     return verdict
 
 
-async def run_discard(ctx: Context, run: Run, upload_id: str) -> str:
+async def run_discard(ctx: Context, run: Run, upload_id: str, turn: int = 0) -> str:
+    """The first turn has a second one follow, when no part can be on its way any more."""
     await run.step("discard", insist, lambda: abort.discard(ctx, UUID(upload_id)))
+    if turn == 0:
+        await run.step("again", insist, lambda: abort.discard_again(ctx, UUID(upload_id)))
     return "done"
 
 

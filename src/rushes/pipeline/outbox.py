@@ -6,7 +6,7 @@ rollback leaves no workflow, a repeated id starts nothing twice, and an API proc
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import psycopg
 from psycopg.types.json import Json
@@ -16,6 +16,7 @@ from rushes.errors import Misconfigured
 from rushes.ingest.context import Work
 from rushes.pipeline.queues import QUEUE_OF, engine_priority
 
+ENDED = "completed_at < %s AND status IN ('SUCCESS', 'ERROR', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')"
 ENGINE_VERSION = "1"  # one constant for all releases: workers of any release finish each other's work
 
 
@@ -40,8 +41,31 @@ class SqlEngine:
             ],
         )
 
+    async def ended(self, conn: Conn, before: datetime) -> int:
+        cursor = await conn.execute(f"SELECT count(*) FROM dbos.workflow_status WHERE {ENDED}".encode(), [_ms(before)])  # noqa: S608
+        row = await cursor.fetchone()
+        return int(row[0]) if row else 0
+
+    async def forget(self, conn: Conn, before: datetime, limit: int) -> int:
+        """As the engine's own `delete_workflows`: what hangs on the status row goes with it, payloads have no foreign key."""
+        cursor = await conn.execute(
+            f"""DELETE FROM dbos.workflow_status WHERE workflow_uuid IN (
+                SELECT workflow_uuid FROM dbos.workflow_status WHERE {ENDED} ORDER BY completed_at LIMIT %s
+            ) RETURNING workflow_uuid""".encode(),  # noqa: S608
+            [_ms(before), limit],
+        )
+        ids = [row[0] for row in await cursor.fetchall()]
+        for table in ("workflow_input", "workflow_output", "operation_outputs"):
+            await conn.execute(f"DELETE FROM dbos.{table} WHERE workflow_uuid = ANY(%s)".encode(), [ids])  # noqa: S608
+        return len(ids)
+
     async def check(self, conn: Conn) -> None:
         try:
             await conn.execute("SELECT FROM dbos.dbos_migrations LIMIT 1")
         except psycopg.errors.UndefinedTable as error:
             raise Misconfigured("engine_schema", "The engine's schema is missing: run `rushes migrate`.") from error
+
+
+def _ms(moment: datetime) -> int:
+    """As the engine keeps times: milliseconds since 1970."""
+    return int(moment.timestamp() * 1000)

@@ -12,6 +12,7 @@ class QueueSpec:
     name: str
     per_worker: int | None
     by_tenant: bool = False  # partitioned by tenant, so that one tenant's thousand files do not hide another's one
+    altogether: int | None = None  # how many run at once on all workers
 
 
 FINALIZE = QueueSpec("finalize", 32)
@@ -20,7 +21,8 @@ PROCESS = QueueSpec("process", 64)
 STAGE = QueueSpec("stage", None, by_tenant=True)
 COPY = QueueSpec("copy", 4, by_tenant=True)  # storage does the work; more at once made a local store slower
 CLEAN = QueueSpec("clean", 8)
-QUEUES = (FINALIZE, VERIFY, PROCESS, STAGE, COPY, CLEAN)
+SWEEP = QueueSpec("sweep", 1, altogether=1)
+QUEUES = (FINALIZE, VERIFY, PROCESS, STAGE, COPY, CLEAN, SWEEP)
 
 QUEUE_OF = {
     "finalize": FINALIZE,
@@ -31,6 +33,7 @@ QUEUE_OF = {
     "discard": CLEAN,
     "remove": CLEAN,
     "unstage": CLEAN,
+    "sweep": SWEEP,
 }
 
 

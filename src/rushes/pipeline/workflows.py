@@ -11,10 +11,11 @@ from rushes.pipeline.finalize import run_discard, run_finalize, run_remove, run_
 from rushes.pipeline.process import run_process
 from rushes.pipeline.staged import run_copy, run_unstage
 from rushes.pipeline.stages import Bench, run_stage
+from rushes.pipeline.sweep import run_sweep
 
 
 def workflows(ctx: Context, bench: Bench) -> Mapping[str, Callable[..., Coroutine[Any, Any, str]]]:
-    """The workflows by the name they are enqueued under. Arguments are ids: they are stored as JSON."""
+    """The workflows by the name they are enqueued under. Arguments are ids, small numbers, moments: they are stored as JSON."""
     run = Run()
 
     async def finalize(upload_id: str, attempt: int) -> str:
@@ -32,14 +33,17 @@ def workflows(ctx: Context, bench: Bench) -> Mapping[str, Callable[..., Coroutin
     async def copy(upload_id: str, copier: str) -> str:
         return await run_copy(ctx, upload_id, copier)
 
-    async def discard(upload_id: str) -> str:
-        return await run_discard(ctx, run, upload_id)
+    async def discard(upload_id: str, turn: int = 0) -> str:
+        return await run_discard(ctx, run, upload_id, turn)
 
     async def remove(asset_id: str) -> str:
         return await run_remove(ctx, run, asset_id)
 
     async def unstage(upload_id: str) -> str:
         return await run_unstage(ctx, upload_id)
+
+    async def sweep(slot: str) -> str:
+        return await run_sweep(ctx, run, slot)
 
     return {
         "finalize": finalize,
@@ -50,4 +54,5 @@ def workflows(ctx: Context, bench: Bench) -> Mapping[str, Callable[..., Coroutin
         "discard": discard,
         "remove": remove,
         "unstage": unstage,
+        "sweep": sweep,
     }

@@ -4,6 +4,7 @@ from rushes.storage.buckets import allow_origins, ensure_bucket
 from rushes.storage.endpoint import Credentials, Endpoint
 from rushes.storage.files import put_file
 from rushes.storage.keys import (
+    OurKey,
     Place,
     asset_prefix,
     original_key,
@@ -17,6 +18,7 @@ from rushes.storage.links import presign_get
 from rushes.storage.policies import Rule, abort_after, cors_rules, lifecycle_rules
 from rushes.storage.probe import Capabilities, probe
 from rushes.storage.s3 import S3, DonePart, ListedObject, OpenUpload, StoredObject, StoredPart, bare_etag
+from rushes.storage.shapes import Found, Shape, shape_of, widest_places
 from rushes.storage.signer import PartSigner, Signer
 from rushes.storage.store import Storage, open_storage
 
@@ -26,11 +28,14 @@ __all__ = [
     "Credentials",
     "DonePart",
     "Endpoint",
+    "Found",
     "ListedObject",
     "OpenUpload",
+    "OurKey",
     "PartSigner",
     "Place",
     "Rule",
+    "Shape",
     "Signer",
     "Storage",
     "StoredObject",
@@ -49,7 +54,9 @@ __all__ = [
     "put_file",
     "rendition_key",
     "rendition_prefix",
+    "shape_of",
     "slice_key",
     "staged_key",
     "staged_prefix",
+    "widest_places",
 ]

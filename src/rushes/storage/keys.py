@@ -21,6 +21,8 @@ from uuid import UUID
 from rushes.errors import Invalid, Misconfigured
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_RENDITION: Final = re.compile(rf"([0-9]{{1,18}})/{_SAFE.pattern}")
+_PROBE: Final = re.compile(r"probe-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/.*)?")
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 
@@ -88,6 +90,46 @@ def rendition_key(place: Place, tenant: str, creator: str, asset: UUID, *, epoch
     if not _SAFE.fullmatch(name):
         raise Invalid("rendition_name_invalid", f"{name[:100]!r} cannot name a rendition.")
     return f"{rendition_prefix(place, tenant, creator, asset, epoch=epoch)}{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class OurKey:
+    """A key of our shape, taken apart. `tenant` is as the key spells it."""
+
+    tenant: str
+    asset: UUID
+    rest: str
+
+
+def read_key(place: Place, key: str) -> OurKey | None:
+    """The parts of `{prefix}{tenant}/{creator}/{asset}/{rest}`, or None for a key that cannot be ours."""
+    segments = key.removeprefix(place.prefix).split("/", 3)
+    if not key.startswith(place.prefix) or len(segments) < 4 or not all(map(_is_segment, segments[:2])):
+        return None
+    try:
+        asset = UUID(segments[2])
+    except ValueError:
+        return None
+    return OurKey(segments[0], asset, segments[3]) if str(asset) == segments[2] and segments[3] else None
+
+
+def is_original(key: OurKey) -> bool:
+    return key.rest == "original"
+
+
+def epoch_of(key: OurKey) -> int | None:
+    """The run that a rendition's key names, or None for a key that is no rendition's."""
+    found = _RENDITION.fullmatch(key.rest)
+    return int(found[1]) if found else None
+
+
+def is_probe(place: Place, key: str) -> bool:
+    """Whether a probe of the store experimented on this key."""
+    return key.startswith(place.prefix) and _PROBE.fullmatch(key.removeprefix(place.prefix)) is not None
+
+
+def _is_segment(text: str) -> bool:
+    return _SAFE.fullmatch(text.removeprefix("~")) is not None
 
 
 def _segment(text: str) -> str:

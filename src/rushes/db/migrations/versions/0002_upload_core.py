@@ -98,18 +98,25 @@ CREATE TABLE stores (
     CHECK ((capabilities IS NULL) = (probed_at IS NULL))
 );
 
+CREATE INDEX events_feed ON events (xid, id);
+"""
+
+SWEEPS = """
 CREATE TABLE sweeps (
     id uuid PRIMARY KEY,
-    dry_run boolean NOT NULL,
-    report jsonb NOT NULL DEFAULT '{}',
+    report jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(report) = 'object'),
     started_at timestamptz NOT NULL,
     finished_at timestamptz
 );
-CREATE INDEX sweeps_page ON sweeps (id DESC);
-CREATE INDEX events_feed ON events (xid, id);
+ALTER TABLE uploads ADD cleared_at timestamptz;
+ALTER TABLE assets ADD cleared_at timestamptz, ADD swept_epoch bigint NOT NULL DEFAULT 0;
+CREATE INDEX uploads_uncleared ON uploads (id)
+    WHERE cleared_at IS NULL AND state IN ('rejected', 'failed', 'aborted', 'expired');
+CREATE INDEX assets_uncleared ON assets (id) WHERE cleared_at IS NULL AND state = 'deleted';
+CREATE INDEX assets_unswept ON assets (id) WHERE swept_epoch < epoch AND state <> 'deleted';
 """
 
 
 def upgrade() -> None:
-    for section in (UPLOADS, PARTS, TENANTS, OPERATIONS):
+    for section in (UPLOADS, PARTS, TENANTS, OPERATIONS, SWEEPS):
         op.execute(section)

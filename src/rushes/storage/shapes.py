@@ -1,0 +1,69 @@
+"""Telling what a listed key is: buckets may be shared, and a key without our shape is never touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rushes.storage.keys import OurKey, Place, epoch_of, is_original, is_probe, read_key
+from rushes.storage.store import Storage
+
+
+class Shape(StrEnum):
+    """What a key of ours says that it is."""
+
+    ORIGINAL = "original"
+    RENDITION = "rendition"
+    INCOMING = "incoming"  # a staged part, a slice, scratch
+    PROBE = "probe"  # what a probe of the store experimented on
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A key of ours. `owner` is None for a probe's, `epoch` names the run that made a rendition."""
+
+    shape: Shape
+    owner: OurKey | None
+    epoch: int | None = None
+
+    @property
+    def tenant(self) -> str:
+        """As the key spells it; empty when it belongs to none."""
+        return self.owner.tenant if self.owner else ""
+
+
+def shape_of(storage: Storage, bucket: str, key: str) -> Found | None:
+    """What this key is, or None when it is not ours. Of places that overlap the one with the longest prefix counts."""
+    around = [place for place in _places(storage) if place.bucket == bucket and key.startswith(place.prefix)]
+    inmost = max((len(place.prefix) for place in around), default=0)
+    places = {place for place in around if len(place.prefix) == inmost}
+    for place in places:
+        if is_probe(place, key):
+            return Found(Shape.PROBE, None)
+        owner = read_key(place, key)
+        if owner is None:
+            return None
+        epoch = epoch_of(owner)
+        if storage.originals in places and is_original(owner):
+            return Found(Shape.ORIGINAL, owner)
+        if storage.renditions in places and epoch is not None:
+            return Found(Shape.RENDITION, owner, epoch)
+        if storage.incoming in places:
+            return Found(Shape.INCOMING, owner)
+    return None
+
+
+def widest_places(storage: Storage) -> list[Place]:
+    """Our places without those that lie in another one, so that listing them meets every key once."""
+    return [place for place in dict.fromkeys(_places(storage)) if not any(_inside(place, _places(storage)))]
+
+
+def _inside(place: Place, others: Iterable[Place]) -> Iterable[bool]:
+    return (
+        other != place and other.bucket == place.bucket and place.prefix.startswith(other.prefix) for other in others
+    )
+
+
+def _places(storage: Storage) -> tuple[Place, ...]:
+    return storage.originals, storage.renditions, storage.incoming

@@ -1,0 +1,395 @@
+"""Sweep: every kind of leftover made for real, found, announced, removed; and nothing that anybody owns is touched."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from copy import copy
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from rushes.config import Settings
+from rushes.ingest import assets
+from rushes.ingest.abort import discard
+from rushes.ingest.reclaimed import Kind, Sum
+from rushes.ingest.sweep import latest, sweep_now
+from rushes.plan import MIN_PART
+from rushes.storage import S3, Credentials, Endpoint, Place
+from tests.ingest.equipment import TWO_PARTS, Desk, problem, some_bytes
+from tests.ingest.leftovers import (
+    A_DAY,
+    TWO_WEEKS,
+    a_key,
+    at,
+    desk_apart,
+    incoming_key,
+    lost_multipart,
+    multiparts,
+    objects,
+    of,
+    put,
+    storage_id,
+    swept,
+    swept_as_announced,
+)
+
+DATA = some_bytes(TWO_PARTS, seed=5)
+SMALL = DATA[:1_000]
+
+
+@pytest.fixture(scope="module")
+async def desk(settings: Settings) -> AsyncIterator[Desk]:
+    """A desk whose database and places nobody else uses: sweeps look at everything."""
+    async with desk_apart(settings) as opened:
+        yield opened
+
+
+# --- idle uploads -----------------------------------------------------------------------------------------------------
+
+
+async def test_an_idle_upload_expires_and_leaves_nothing(desk: Desk) -> None:
+    ann = desk.person()
+    upload = await ann.begin(len(DATA), part_size=MIN_PART)
+    await ann.send(upload, DATA, [1])
+    id_ = upload["upload_id"]
+    assert of(await swept(desk, timedelta(days=13)), ann.who) == {}
+    report = await swept_as_announced(desk, TWO_WEEKS)
+    assert of(report, ann.who) == {Kind.EXPIRED: Sum(1, MIN_PART)}
+    assert (await ann.upload(upload))["state"] == "expired"
+    problem(await ann.http.get(f"/v1/assets/{upload['asset_id']}"), 404, "asset_not_found")
+    assert await desk.quota(ann.who) == (0, 0, 0)
+    told = await desk.events(id_)
+    assert told == ["upload_started", "upload_expiring", "upload_abandoned", "upload_expired"]
+    assert await desk.enqueued(f"discard-{id_}%") == [f"discard-{id_}"]
+    problem(await ann.ask(upload), 409, "upload_expired")
+    problem(await ann.complete(upload), 409, "upload_expired")
+    storage = await storage_id(desk, upload)
+    assert storage in await multiparts(desk)
+    await discard(desk.ctx, UUID(id_))
+    assert storage not in await multiparts(desk)
+    assert of(await swept_as_announced(desk, TWO_WEEKS + A_DAY), ann.who) == {}
+
+
+async def test_an_upload_that_nobody_ever_sent_to_expires_too(desk: Desk) -> None:
+    ann = desk.person()
+    upload = await ann.begin()
+    assert of(await swept_as_announced(desk, TWO_WEEKS), ann.who) == {Kind.EXPIRED: Sum(1, 0)}
+    assert (await ann.upload(upload))["state"] == "expired"
+    assert await desk.quota(ann.who) == (0, 0, 0)
+
+
+async def test_an_upload_that_finalizes_does_not_expire(desk: Desk) -> None:
+    ann = desk.person()
+    upload = await ann.begin(len(SMALL))
+    done = await ann.send(upload, SMALL)
+    assert (await ann.complete(upload, done)).status_code == 202
+    assert of(await swept(desk, TWO_WEEKS), ann.who) == {}
+    assert await desk.finalize(upload["upload_id"]) == "ingested"
+
+
+async def test_its_creator_is_warned_once_and_again_after_progress(desk: Desk) -> None:
+    ann = desk.person()
+    upload = await ann.begin(len(DATA), part_size=MIN_PART)
+    done = await ann.send(upload, DATA, [1])
+
+    async def warnings() -> int:
+        return (await desk.events(upload["upload_id"])).count("upload_expiring")
+
+    soon = timedelta(days=13, hours=1)
+    await swept(desk, timedelta(days=12, hours=23))
+    assert await warnings() == 0
+    for _ in range(2):
+        await swept(desk, soon)
+        assert await warnings() == 1
+    assert (await ann.ask(upload, done=done)).status_code == 200
+    await swept(desk, timedelta(days=12, hours=23))
+    assert await warnings() == 1
+    await swept(desk, soon + timedelta(hours=1))
+    assert await warnings() == 2
+
+
+async def test_an_hour_without_progress_counts_as_abandoned_until_there_is_some(desk: Desk) -> None:
+    ann = desk.person()
+    upload = await ann.begin(len(DATA), part_size=MIN_PART)
+    done = await ann.send(upload, DATA, [1])
+    early = await swept(desk, timedelta(minutes=55))
+    assert ann.who.tenant not in early.abandoned
+    for first in (True, False):
+        report = await swept_as_announced(desk, timedelta(minutes=65))
+        assert report.abandoned[ann.who.tenant] == Sum(1, MIN_PART)  # reported or not, storage holds it
+        assert report.tenants.get(ann.who.tenant, {}).get(Kind.ABANDONED, Sum()).count == int(first)
+    assert (await ann.upload(upload))["state"] == "uploading"
+    assert (await ann.ask(upload, done=done)).status_code == 200
+    assert (await desk.events(upload["upload_id"]))[1:] == ["upload_abandoned", "part_completed", "upload_resumed"]
+    assert await desk.sql("SELECT abandoned_at FROM uploads WHERE id = %(id)s", id=upload["upload_id"]) == [(None,)]
+
+
+# --- multipart uploads that no session owns ---------------------------------------------------------------------------
+
+
+async def test_multipart_uploads_without_a_session_are_aborted(desk: Desk) -> None:
+    ann, storage = desk.person(), desk.ctx.storage
+    live = await ann.begin(len(DATA), part_size=MIN_PART)
+    done = await ann.send(live, DATA)
+    ((key,),) = await desk.sql("SELECT key FROM uploads WHERE id = %(id)s", id=live["upload_id"])
+    lost = {
+        await lost_multipart(desk, storage.originals, a_key(desk, ann.who), SMALL),  # nobody's
+        await lost_multipart(desk, storage.originals, key),  # the loser of a race for the first grant
+        await lost_multipart(desk, storage.incoming, f"{storage.incoming.prefix}probe-{uuid4()}"),
+    }
+    foreign = {
+        await lost_multipart(desk, Place("rushes-originals", ""), f"somebody-elses/{uuid4()}"),
+        await lost_multipart(desk, storage.originals, f"{storage.originals.prefix}not/ours/at/all"),
+        await lost_multipart(desk, storage.originals, f"{a_key(desk, ann.who)}-of-mine"),
+    }
+    assert of(await swept_as_announced(desk, timedelta(hours=23)), ann.who) == {}
+    report = await swept_as_announced(desk, A_DAY)
+    assert of(report, ann.who) == {Kind.LOST_UPLOADS: Sum(2, len(SMALL))}
+    assert report.tenants[""][Kind.LOST_UPLOADS] == Sum(1, 0)
+    left = await multiparts(desk) | {
+        item.storage_upload_id
+        async for item in storage.s3.list_multipart_uploads("rushes-originals", "somebody-elses/")
+    }
+    assert not left & lost
+    assert foreign | {await storage_id(desk, live)} <= left
+    assert (await ann.complete(live, done)).status_code == 202
+    assert await desk.finalize(live["upload_id"]) == "ingested"
+
+
+async def test_an_aborted_upload_is_left_to_its_own_discard_for_a_day(desk: Desk) -> None:
+    ann = desk.person()
+    upload = await ann.begin(len(SMALL))
+    await ann.send(upload, SMALL)
+    storage = await storage_id(desk, upload)
+    await ann.http.delete(f"/v1/uploads/{upload['upload_id']}")
+    assert of(await swept_as_announced(desk, timedelta(hours=23)), ann.who) == {}
+    assert of(await swept_as_announced(desk, A_DAY), ann.who) == {Kind.LOST_UPLOADS: Sum(1, len(SMALL))}
+    assert storage not in await multiparts(desk)
+
+
+# --- the incoming place -----------------------------------------------------------------------------------------------
+
+
+async def test_objects_in_the_incoming_place_without_a_session_are_deleted(desk: Desk) -> None:
+    ann, place = desk.person(), desk.ctx.storage.incoming
+    live, given_up = await ann.begin(), await ann.begin()
+    await ann.http.delete(f"/v1/uploads/{given_up['upload_id']}")
+    published = await ann.ingest(SMALL)
+    lost = {
+        await put(desk, place, incoming_key(desk, ann.who, given_up["asset_id"], "parts/1")),
+        await put(desk, place, incoming_key(desk, ann.who, published["asset_id"], "parts/1")),
+        await put(desk, place, incoming_key(desk, ann.who, uuid4(), "anything/at/all")),
+        await put(desk, place, incoming_key(desk, ann.who, live["asset_id"], "slices/1/0-forgotten")),
+        await put(desk, place, f"{place.prefix}probe-{uuid4()}"),
+    }
+    kept = {
+        await put(desk, place, incoming_key(desk, ann.who, live["asset_id"], "slices/1/0-held")),
+        await put(desk, place, f"{place.prefix}readme.txt"),
+    }
+    held = next(key for _, key in kept if key.endswith("held"))
+    for upload, key in ((live, held), (given_up, f"{held}-of-another")):
+        await desk.sql(
+            """INSERT INTO slices (upload_id, number, checksum, start, length, crc, bucket, key, created_at)
+            VALUES (%(upload)s, 1, '', 0, 1, '', %(bucket)s, %(key)s, now())""",
+            upload=upload["upload_id"],
+            bucket=place.bucket,
+            key=key,
+        )
+    assert of(await swept_as_announced(desk, timedelta(hours=23)), ann.who) == {}
+    report = await swept_as_announced(desk, A_DAY)
+    assert of(report, ann.who) == {Kind.LOST_OBJECTS: Sum(4, 4 * len(b"left behind")), Kind.SLICES: Sum(1)}
+    assert report.tenants[""][Kind.LOST_OBJECTS].count == 1
+    left = await objects(desk)
+    assert not left & lost
+    assert kept <= left
+    assert await desk.sql("SELECT upload_id::text FROM slices") == [(live["upload_id"],)]
+
+
+async def test_staged_parts_of_an_open_upload_stay(desk: Desk) -> None:
+    ann, place = desk.person(), desk.ctx.storage.incoming
+    upload = await ann.begin()
+    await desk.sql("UPDATE uploads SET layout = 'staged' WHERE id = %(id)s", id=upload["upload_id"])
+    part = await put(desk, place, incoming_key(desk, ann.who, upload["asset_id"], "parts/1"))
+    assert of(await swept_as_announced(desk, timedelta(days=10)), ann.who) == {}
+    assert part in await objects(desk)
+    assert of(await swept_as_announced(desk, TWO_WEEKS), ann.who) == {Kind.EXPIRED: Sum(1, len(b"left behind"))}
+    await discard(desk.ctx, UUID(upload["upload_id"]))
+    assert part not in await objects(desk)
+
+
+# --- discard ----------------------------------------------------------------------------------------------------------
+
+
+async def test_discard_ends_with_nothing_left(desk: Desk) -> None:
+    ann, storage = desk.person(), desk.ctx.storage
+    upload = await ann.ingest(SMALL)
+    id_ = UUID(upload["upload_id"])
+    ((bucket, key),) = await desk.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=id_)
+    await put(desk, storage.incoming, incoming_key(desk, ann.who, upload["asset_id"], "parts/7"))
+    await discard(desk.ctx, id_)
+    assert await storage.s3.head(bucket, key) is not None, "an ingested upload was discarded"
+    await desk.sql("UPDATE uploads SET state = 'failed' WHERE id = %(id)s", id=id_)
+    for _ in range(2):
+        await discard(desk.ctx, id_)
+    assert await storage.s3.head(bucket, key) is None
+    assert not [key for _, key in await objects(desk) if upload["asset_id"] in key]
+
+
+async def test_a_part_under_way_cannot_outlive_the_abort_for_long(desk: Desk) -> None:
+    """Parts that are being sent while the upload is aborted: refused, gone, or found by the second discard."""
+    import asyncio
+
+    ann, data = desk.person(), some_bytes(4 * MIN_PART, seed=8)
+    upload = await ann.begin(len(data), part_size=MIN_PART)
+    grants = await ann.grants(upload, data)
+    storage = await storage_id(desk, upload)
+    parts = [data[at : at + MIN_PART] for at in range(0, len(data), MIN_PART)]
+    sending = [asyncio.create_task(ann.put(grant, part)) for grant, part in zip(grants, parts, strict=True)]
+    await ann.http.delete(f"/v1/uploads/{upload['upload_id']}")
+    await discard(desk.ctx, UUID(upload["upload_id"]))
+    await asyncio.gather(*sending)
+    await discard(desk.ctx, UUID(upload["upload_id"]))
+    assert storage not in await multiparts(desk)
+
+
+# --- originals and renditions -----------------------------------------------------------------------------------------
+
+
+async def test_an_original_that_came_back_is_removed(desk: Desk) -> None:
+    """A complete under way while its upload was failed, say: the object appears after the discard."""
+    ann, storage = desk.person(), desk.ctx.storage
+    upload = await ann.ingest(SMALL)
+    await desk.sql("UPDATE uploads SET state = 'failed' WHERE id = %(id)s", id=upload["upload_id"])
+    assert of(await swept_as_announced(desk, timedelta(hours=23)), ann.who) == {}
+    assert of(await swept_as_announced(desk, A_DAY), ann.who) == {Kind.LOST_ORIGINALS: Sum(1, len(SMALL))}
+    ((bucket, key),) = await desk.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
+    assert await storage.s3.head(bucket, key) is None
+
+
+async def test_what_was_left_of_a_deleted_asset_is_removed(desk: Desk) -> None:
+    ann, storage = desk.person(), desk.ctx.storage
+    upload, kept = await ann.ingest(SMALL), await ann.ingest(SMALL)
+    await desk.sql("UPDATE assets SET epoch = 2 WHERE id = %(id)s", id=upload["asset_id"])
+    prefix = incoming_key(desk, ann.who, upload["asset_id"], "").removeprefix(storage.incoming.prefix)
+    await put(desk, storage.renditions, f"{storage.renditions.prefix}{prefix}1/poster.jpg")
+    assert (await ann.http.delete(f"/v1/assets/{upload['asset_id']}")).status_code == 204
+    assert await desk.quota(ann.who) == (len(SMALL), 0, 0)
+    report = await swept_as_announced(desk, A_DAY)
+    assert of(report, ann.who) == {
+        Kind.LOST_ORIGINALS: Sum(1, len(SMALL)),
+        Kind.LOST_RENDITIONS: Sum(1, len(b"left behind")),
+    }
+    left = {key for _, key in await objects(desk)}
+    assert not [key for key in left if upload["asset_id"] in key]
+    assert [key for key in left if kept["asset_id"] in key]
+    assert of(await swept_as_announced(desk, 2 * A_DAY), ann.who) == {}
+    await assets.remove(desk.ctx, UUID(kept["asset_id"]))
+    assert [key for _, key in await objects(desk) if kept["asset_id"] in key], "an asset that lives was removed"
+
+
+async def test_renditions_of_runs_that_lost_are_removed(desk: Desk) -> None:
+    """Published by run 2 at epoch 5; run 1 was replaced, its rows are there; a zombie wrote at epoch 3 without rows."""
+    ann, place = desk.person(), desk.ctx.storage.renditions
+    upload = await ann.ingest(SMALL)
+    asset_id = upload["asset_id"]
+    prefix = place.prefix + incoming_key(desk, ann.who, asset_id, "").removeprefix(desk.ctx.storage.incoming.prefix)
+    keys = {epoch: f"{prefix}{epoch}/poster.jpg" for epoch in (2, 3, 5, 9)}
+    for key in (*keys.values(), f"{prefix}notes.txt"):
+        await put(desk, place, key)
+    ((first,),) = await desk.sql("SELECT job_id FROM assets WHERE id = %(id)s", id=asset_id)
+    await desk.sql("UPDATE jobs SET state = 'succeeded' WHERE id = %(id)s", id=first)
+    second = uuid4()
+    await desk.sql(
+        """INSERT INTO jobs (id, tenant, creator, asset_id, type, state, created_at)
+        VALUES (%(id)s, %(tenant)s, %(creator)s, %(asset)s, 'process', 'running', now())""",
+        id=second,
+        tenant=ann.who.tenant,
+        creator=ann.who.creator,
+        asset=asset_id,
+    )
+    for job, epoch in ((first, 2), (second, 5)):
+        await desk.sql(
+            """INSERT INTO renditions (id, asset_id, job_id, name, type, content_type, bucket, key, size, checksum, created_at)
+            VALUES (%(id)s, %(asset)s, %(job)s, 'poster.jpg', 'poster', 'image/jpeg', %(bucket)s, %(key)s, 1, '', now())""",
+            id=uuid4(),
+            asset=asset_id,
+            job=job,
+            bucket=place.bucket,
+            key=keys[epoch],
+        )
+    await desk.sql(
+        """UPDATE assets SET state = 'published', epoch = 5, job_id = %(job)s, published_job_id = %(job)s,
+        sha256 = repeat('0', 64) WHERE id = %(id)s""",
+        id=asset_id,
+        job=second,
+    )
+    assert of(await swept_as_announced(desk, A_DAY), ann.who) == {}, "swept while a run goes on"
+    await desk.sql("UPDATE jobs SET state = 'succeeded' WHERE id = %(id)s", id=second)
+    assert of(await swept_as_announced(desk, timedelta(hours=23)), ann.who) == {}
+    report = await swept_as_announced(desk, A_DAY)
+    assert of(report, ann.who) == {Kind.LOST_RENDITIONS: Sum(2, 2 * len(b"left behind"))}
+    left = {key for _, key in await objects(desk)}
+    assert {keys[5], keys[9], f"{prefix}notes.txt"} <= left
+    assert not {keys[2], keys[3]} & left
+    assert await desk.sql("SELECT job_id FROM renditions WHERE asset_id = %(id)s", id=asset_id) == [(second,)]
+    assert of(await swept_as_announced(desk, 2 * A_DAY), ann.who) == {}
+
+
+# --- retention --------------------------------------------------------------------------------------------------------
+
+
+async def test_old_events_and_ended_workflows_are_forgotten(desk: Desk) -> None:
+    ann = desk.person()
+    upload = await ann.ingest(SMALL)
+    ids = await desk.enqueued(f"finalize-{upload['upload_id']}%")
+    await desk.sql(
+        """UPDATE dbos.workflow_status SET status = 'SUCCESS', completed_at = extract(epoch FROM now()) * 1000
+        WHERE workflow_uuid = ANY(%(ids)s)""",
+        ids=ids,
+    )
+    await swept_as_announced(desk, timedelta(days=6))
+    assert await desk.enqueued(f"finalize-{upload['upload_id']}%") == ids
+    report = await swept_as_announced(desk, timedelta(days=8))
+    assert report.tenants[""][Kind.WORKFLOWS].count >= 1
+    assert await desk.enqueued(f"finalize-{upload['upload_id']}%") == []
+    for table in ("workflow_input", "workflow_output", "operation_outputs"):
+        query = f"SELECT 1 FROM dbos.{table} WHERE workflow_uuid = ANY(%(ids)s)"  # noqa: S608
+        assert await desk.sql(query, ids=ids) == []
+    assert len(await desk.enqueued("process-%")) > 0, "a workflow that waits was forgotten"
+    told = await desk.events(upload["upload_id"])
+    await swept(desk, timedelta(days=89))
+    assert await desk.events(upload["upload_id"]) == told
+    await swept(desk, timedelta(days=91))
+    assert await desk.events(upload["upload_id"]) == []
+
+
+async def test_sweeps_leave_a_report(desk: Desk) -> None:
+    ann = desk.person()
+    await ann.begin()
+    report = await swept(desk, timedelta(days=100))  # later than any other sweep here
+    (row, *_) = await latest(desk.ctx, 1)
+    assert row.report == report.to_json()
+    assert row.finished_at is not None
+    count = len(await latest(desk.ctx, 1_000))
+    await swept(desk, TWO_WEEKS, dry=True)
+    assert len(await latest(desk.ctx, 1_000)) == count
+
+
+async def test_while_storage_is_away_rows_are_swept_and_the_rest_is_left_for_the_next_sweep(desk: Desk) -> None:
+    ann, storage = desk.person(), desk.ctx.storage
+    upload = await ann.begin(len(DATA), part_size=MIN_PART)
+    await ann.ask(upload, done=await ann.send(upload, DATA, [1]))
+    lost = await lost_multipart(desk, storage.originals, a_key(desk, ann.who), SMALL)
+    moment = datetime.now(UTC) + TWO_WEEKS
+    nowhere = Endpoint.parse("http://127.0.0.1:9", region="us-east-1", addressing="path")
+    async with S3(nowhere, Credentials("a", "b"), attempts=1) as s3:
+        away = copy(storage)
+        away.s3 = s3
+        report = await sweep_now(replace(at(desk.ctx, moment), storage=away), dry=False)
+    assert report.problems["storage_unreachable"] >= 2
+    assert of(report, ann.who) == {Kind.EXPIRED: Sum(1, MIN_PART)}  # as the ledger knows it
+    assert (await ann.upload(upload))["state"] == "expired"
+    assert lost in await multiparts(desk)
+    assert of(await swept(desk, moment), ann.who) == {Kind.LOST_UPLOADS: Sum(1, len(SMALL))}
