@@ -20,7 +20,7 @@ from rushes.ingest import copying, staged
 from rushes.ingest.abort import discard
 from rushes.ingest.capabilities import capabilities_of, keep
 from rushes.ingest.context import Context
-from rushes.pipeline.finalize import run_finalize
+from rushes.pipeline.finalize import run_finalize, run_verify
 from rushes.pipeline.staged import run_copy, run_unstage
 from rushes.plan import MIN_PART
 from rushes.storage import StoredPart, staged_prefix
@@ -156,6 +156,19 @@ async def test_a_small_file_is_staged_too(desk: Desk) -> None:
     assert await copy_all(desk, upload) == ["copied"]
     assert await desk.finalize(upload["upload_id"]) == "ingested"
     assert await original(desk, upload) == b"not a film"
+
+
+@pytest.mark.parametrize("algorithm", ["crc32c", "sha256", "md5"])
+async def test_parts_may_carry_any_checksum(desk: Desk, algorithm: str) -> None:
+    ann, data = desk.person(), DATA[: MIN_PART + 9]
+    upload = await ann.begin(len(data), part_size=MIN_PART, layout="staged", checksum_algorithm=algorithm)
+    assert upload["checksum_algorithm"] == algorithm
+    assert (await ann.complete(upload, await ann.send(upload, data))).status_code == 202
+    assert await copy_all(desk, upload) == ["copied"] * 2
+    if await desk.finalize(upload["upload_id"]) == "verifying":  # what does not combine is read, in any layout
+        assert await run_verify(desk.ctx, Directly(), upload["upload_id"], 1) == "ingested"
+    assert (await ann.upload(upload))["state"] == "ingested"
+    assert await original(desk, upload) == data
 
 
 async def test_a_store_that_does_not_copy_safely_takes_no_staged_uploads(desk: Desk) -> None:
@@ -304,6 +317,19 @@ async def test_parts_nobody_reported_count_if_their_objects_are_right(desk: Desk
     assert await original(desk, upload) == DATA
     ways = await desk.sql("SELECT way FROM parts WHERE upload_id = %(id)s ORDER BY number", id=upload["upload_id"])
     assert ways == [("direct",), ("found",), ("found",)]
+
+
+async def test_a_client_that_lost_everything_learns_which_parts_are_there(desk: Desk) -> None:
+    """Nothing was reported; what is found is copied, and counted once."""
+    ann, upload = await staged_upload(desk)
+    await ann.send(upload, DATA, [1, 3])
+    await ann.grants(upload, DATA, [2])
+    for _ in range(2):
+        view = await ann.read(f"uploads/{upload['upload_id']}?reconcile=true")
+        assert [(part["number"], part["way"]) for part in view["parts"]] == [(1, "found"), (3, "found")]
+        assert view["held"] == {"parts": 2, "bytes": MIN_PART + 1_000}
+    assert await copy_all(desk, upload) == ["copied"] * 2
+    assert await ledger(desk, upload) == [(1, True, True), (2, False, False), (3, True, True)]
 
 
 async def test_parts_nobody_reported_do_not_count_if_they_are_absent_or_others(desk: Desk) -> None:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from rushes.db import Conn, parts, uploads
 from rushes.errors import Conflict, NotFound, Unavailable
-from rushes.ingest import ledger
+from rushes.ingest import ledger, staged
 from rushes.ingest.context import Context
 from rushes.model import Layout, Part, Principal, Upload, UploadState, Way
 from rushes.storage import StoredPart
@@ -30,7 +30,10 @@ async def reconcile(ctx: Context, who: Principal, upload_id: UUID) -> None:
         if upload is None:
             raise NotFound("upload_not_found", "There is no such upload.")
         before = await parts.all_of(conn, upload_id)
-    if upload.state is not UploadState.UPLOADING or upload.layout is not Layout.MULTIPART:
+    if upload.state is not UploadState.UPLOADING:
+        return
+    if upload.layout is Layout.STAGED:
+        await _find_staged(ctx, upload, before)
         return
     try:
         listed = await list_stored(ctx, upload)
@@ -40,6 +43,22 @@ async def reconcile(ctx: Context, who: Principal, upload_id: UUID) -> None:
         current = await uploads.load(conn, upload_id, lock=True)
         if current is not None and current.state is UploadState.UPLOADING:
             await apply(conn, current, before, listed, ctx.now())
+
+
+async def _find_staged(ctx: Context, upload: Upload, before: Sequence[Part]) -> None:
+    """Hold, and have copied, what lies in the incoming place unreported. A part that was reported its copier looks at."""
+    seen = dict(await staged.found(ctx, upload, [part for part in before if part.held_at is None]))
+    if not seen:
+        return
+    now = ctx.now()
+    async with ctx.db.transaction() as conn:
+        current = await uploads.load(conn, upload.id, lock=True)
+        if current is None or current.state is not UploadState.UPLOADING:
+            return
+        now_there = await parts.some(conn, upload.id, sorted(seen))
+        same = [(part.number, seen[part.number]) for part in before if now_there.get(part.number) == part]
+        await ledger.hold(conn, current, same, now, way=Way.FOUND)
+        await staged.roll(ctx, conn, current, now)
 
 
 async def apply(conn: Conn, upload: Upload, before: Sequence[Part], listed: Listed, now: datetime) -> None:
