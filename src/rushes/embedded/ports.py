@@ -71,7 +71,8 @@ def assign(directory: Path, names: Collection[str], usable: Usable = is_free) ->
 
 def _candidates() -> Iterator[int]:
     """Every port once, beginning with a block at random."""
-    begin = random.randrange(0, len(RANGE), BLOCK)  # noqa: S311 - spread, not hidden
+    # Of the system's chance: two processes that were seeded alike (tests that run side by side) must differ here.
+    begin = random.SystemRandom().randrange(0, len(RANGE), BLOCK)
     return itertools.chain(RANGE[begin:], RANGE[:begin])
 
 
