@@ -1,6 +1,6 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Everything is installed into .venv by scripts/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint long bench lock clean
+.PHONY: help setup demo test lint long bench bench-core lock clean
 
 PY := .venv/bin/python
 ROUNDS ?= 1
@@ -8,7 +8,7 @@ JOBS ?= 2
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile
 
 help:  ## Show this list.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup:  ## Install everything into .venv (done by the others when needed).
 	@sh scripts/setup.sh
@@ -30,6 +30,12 @@ long: setup  ## The same tests with many more rounds: make long ROUNDS=50
 
 bench: setup  ## Measure against named peers; see bench/RESULTS.md.
 	$(PY) bench/signer.py
+
+bench-core: setup  ## The upload core: URLs and sessions a CPU-second, traffic, 5 TB and 48.8 TiB, 1,000 uploads at once.
+	$(PY) bench/signer.py
+	$(PY) -m bench.core
+	$(PY) -m bench.huge
+	$(PY) -m bench.many
 
 lock:  ## Renew requirements.lock from pyproject.toml (versions and hashes only).
 	.venv/bin/pip install --quiet uv

@@ -1,0 +1,1 @@
+"""Measurements against named peers; RESULTS.md holds the tables. `python -m bench.NAME` runs one."""
