@@ -118,7 +118,20 @@ class Settings(BaseSettings):
     )
 
     cors_origins: tuple[str, ...] = Field(
-        ("*",), description="Web origins that may read renditions and PUT parts by presigned URL, as a JSON list."
+        ("*",),
+        description="Web origins whose pages may call the API, read renditions and PUT parts by presigned URL, as a JSON "
+        "list. With `*` no page may send cookies along.",
+    )
+
+    event_streams: int = Field(
+        10_000, ge=1, description="Most event streams that one API process keeps open; others are sent to the next pod."
+    )
+    event_heartbeat_seconds: Seconds = Field(
+        15, le=300, description="A sign of life on an event stream that has been quiet for so long."
+    )
+    event_stall_seconds: Seconds = Field(
+        30,
+        description="A reader of an event stream that takes nothing for so long is cut off; it goes on by its last id.",
     )
 
     token_secret: SecretStr | None = Field(

@@ -6,10 +6,11 @@ import asyncio
 import ctypes
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from rushes.config import Settings
 from rushes.db import migrate as migrate_tables
 from rushes.db import open_database
 from rushes.errors import Misconfigured, Problem, Unavailable
+from rushes.events import Feed
 from rushes.ingest import capabilities, doctor, tokens
 from rushes.ingest.context import Context
 from rushes.ingest.diagnosis import Finding, of_environment, of_problem
@@ -42,6 +44,8 @@ API_PID = "RUSHES_API_PID"  # by which granian's processes know their parent
 STOP_SECONDS = 10  # an open connection cannot hold a stopping API longer
 LEAVE_SECONDS = 3  # for what runs beside to tidy up
 WORKER_STOP_SECONDS = 20  # a worker that cannot leave in good order by then just leaves
+REQUESTS = 1_024  # connections of one process besides those of event streams
+OTHER_FILES = 256  # that one process holds open: database, storage, libraries
 EX_TEMPFAIL = 75  # sysexits.h: the worker must be started anew
 
 
@@ -147,6 +151,7 @@ def run_api(settings: Settings) -> None:
     database_url(settings)
     _check_port(settings.api_host, settings.api_port)
     os.environ[API_PID] = str(os.getpid())
+    connections = _room_for_connections(settings.event_streams + REQUESTS)
     Granian(
         "rushes.main:app_from_environment",
         factory=True,
@@ -155,11 +160,29 @@ def run_api(settings: Settings) -> None:
         interface=Interfaces.ASGI,
         loop=Loops.asyncio,
         workers=settings.api_workers,
+        backlog=min(connections, 4_096),
+        backpressure=connections,  # open streams count, and must not keep requests out
         workers_kill_timeout=STOP_SECONDS,
         respawn_failed_workers=True,
         log_level=LogLevels(settings.log_level),
         log_access=False,
     ).serve()
+
+
+def _room_for_connections(wanted: int) -> int:
+    """Raise the limit of open files as far as it may go; the connections there is room for, of those wanted."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = wanted + OTHER_FILES
+    if soft < files:
+        soft = files if hard == resource.RLIM_INFINITY else min(files, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(min(wanted, soft - OTHER_FILES), REQUESTS // 2)
+
+
+def _room_for_streams(settings: Settings) -> int:
+    """Event streams that one process may keep: as many as are wished for, less where the system's limit is low."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(settings.event_streams, max(soft - OTHER_FILES - REQUESTS // 2, REQUESTS // 4))
 
 
 def _check_port(host: str, port: int) -> None:
@@ -180,22 +203,41 @@ def app_from_environment() -> FastAPI:
     die_with_parent()
     settings = Settings()
     configure_logs(settings.log_level, settings.log_format)
-    return app(settings)
+    return app(settings, on_start=_end_streams_on_signal)
 
 
-def app(settings: Settings) -> FastAPI:
+def app(settings: Settings, *, on_start: Callable[[Feed], None] | None = None) -> FastAPI:
     verifier = tokens.Verifier(settings)
 
     @asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
         async with open_context(settings) as context:
+            feed = Feed(context.db, most=_room_for_streams(settings))
             application.state.context = context
             application.state.verifier = verifier
             application.state.relays = Relays(settings.relay_most)
-            async with beside(capabilities.keep_fresh(context)):
-                yield
+            application.state.feed = feed
+            if on_start is not None:
+                on_start(feed)
+            try:
+                async with beside(capabilities.keep_fresh(context)):
+                    yield
+            finally:
+                await feed.close()
 
-    return create_app(lifespan)
+    return create_app(lifespan, settings.cors_origins)
+
+
+def _end_streams_on_signal(feed: Feed) -> None:
+    """End event streams when the process is told to stop: granian waits for open answers before it says so itself.
+
+    The event loop has granian's own handlers for these signals. It hears of them by its wake-up descriptor, whatever Python
+    function is set beside that, so this one comes in addition.
+    """
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(feed.stop))
+        signal.siginterrupt(number, False)
 
 
 def die_with_parent() -> None:

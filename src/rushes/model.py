@@ -338,6 +338,22 @@ class Job:
     finished_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened, appended in the transaction of the move it tells of. Events are in order by (xid, id)."""
+
+    xid: int  # the transaction that wrote it
+    id: int
+    tenant: str
+    creator: str
+    type: str
+    title_id: UUID | None
+    upload_id: UUID | None
+    asset_id: UUID | None
+    data: Json
+    created_at: datetime
+
+
 def overall_status(upload: UploadState, asset: AssetState) -> str:
     """The one word pollers want: initiated, uploading, ingested, processing, published, failed, …"""
     if upload is not UploadState.INGESTED:

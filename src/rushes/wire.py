@@ -375,6 +375,22 @@ class JobView(Reply):
     finished_at: datetime | None
 
 
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+class Event(Reply):
+    """What happened: the `data` of one message of an event stream."""
+
+    id: str = Field(description="Where to go on from, as `Last-Event-ID` or `after`.")
+    type: str = Field(description="upload_started, part_completed, upload_completed, asset_published, job_failed, …")
+    at: datetime
+    title_id: UUID | None
+    upload_id: UUID | None
+    asset_id: UUID | None
+    creator: str = Field(description="Whose upload or asset it is about.")
+    data: dict[str, Any] = Field(description="Facts that belong to the type.")
+
+
 class Health(Reply):
     status: str
     checks: dict[str, str] = Field(default_factory=dict)

@@ -19,7 +19,6 @@ from tests.ingest.equipment import JSON, Desk, body, problem
 async def test_an_address_that_is_none(desk: Desk) -> None:
     ann = desk.person()
     for path in (
-        "/",
         "/v1",
         "/v2/uploads",
         "/v1/uploads/",

@@ -14,7 +14,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from rushes.api import create_app
-from rushes.model import Role
+from rushes.model import Principal, Role
+from tests.events.equipment import listened
 from tests.ingest.equipment import Desk, Person, crc, problem, somebody
 
 Operation = tuple[str, str]  # method, path
@@ -27,7 +28,11 @@ OPERATIONS: list[Operation] = [
     if path.startswith("/v1/")
 ]
 ADDRESSED = [operation for operation in OPERATIONS if "{" in operation[1]]
-LISTS = [operation for operation in OPERATIONS if operation[0] == "GET" and "{" not in operation[1]]
+LISTS = [
+    (method, path)
+    for method, path in OPERATIONS
+    if method == "GET" and "{" not in path and not path.endswith("/events")  # streams are in tests/events
+]
 BODIES: dict[Operation, dict[str, Any]] = {
     ("POST", "/v1/uploads/{upload_id}/parts"): {"want": [{"number": 1, "checksum": crc(b"x")}]},
     ("POST", "/v1/uploads/{upload_id}/complete"): {},
@@ -131,7 +136,8 @@ async def test_without_a_token_there_is_nothing(house: House, operation: Operati
         assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-READS = [operation for operation in ADDRESSED if operation[0] == "GET"]
+READS = [operation for operation in ADDRESSED if operation[0] == "GET" and not operation[1].endswith("/events")]
+STREAMS = [operation for operation in ADDRESSED if operation[1].endswith("/events")]
 
 
 @pytest.mark.parametrize("operation", READS, ids=" ".join)
@@ -139,18 +145,31 @@ async def test_those_who_may_see_it_do(house: House, operation: Operation) -> No
     method, path = operation
     ann, desk = house.ann.who, house.ann.desk
     title, upload = UUID(house.ids["title_id"]), UUID(house.ids["upload_id"])
-    for who in (
+    for who in those_who_may(ann, title, upload):
+        if who.upload is not None and "/titles/" in path:
+            continue  # a token for an upload sees no titles
+        answer = await desk.person(who).http.request(method, path.format(number=1, **house.ids))
+        assert answer.status_code == 200, f"{who}: {answer.text}"
+
+
+def those_who_may(ann: Principal, title: UUID, upload: UUID) -> list[Principal]:
+    return [
         ann,
         replace(ann, creator="olga", role=Role.OPERATOR),
         replace(ann, creator="robot", role=Role.SERVICE),
         replace(ann, title=title),
         replace(ann, creator="olga", role=Role.OPERATOR, title=title),
         replace(ann, upload=upload),
-    ):
-        if who.upload is not None and "/titles/" in path:
-            continue  # a token for an upload sees no titles
-        answer = await desk.person(who).http.request(method, path.format(number=1, **house.ids))
-        assert answer.status_code == 200, f"{who}: {answer.text}"
+    ]
+
+
+@pytest.mark.parametrize("operation", STREAMS, ids=" ".join)
+async def test_those_who_may_hear_it_do(house: House, operation: Operation) -> None:
+    _, path = operation
+    for who in those_who_may(house.ann.who, UUID(house.ids["title_id"]), UUID(house.ids["upload_id"])):
+        status, text = await listened(house.ann.desk, who, path.format(**house.ids))
+        assert status == 200, f"{who}: {text}"
+        assert '"upload_started"' in text, who
 
 
 @pytest.mark.parametrize("operation", ADDRESSED, ids=" ".join)

@@ -3,68 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import psutil
 import pytest
 
 from rushes.api.limits import MAX_BODY
 from rushes.config import Settings
 from rushes.ingest import tokens
+from tests.api.equipment import served
 from tests.ingest.equipment import somebody
 
 
 @pytest.fixture(scope="module")
 def port(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of a running `rushes api`."""
-    assert settings.database_url is not None
-    assert settings.storage_secret_key is not None
-    assert settings.token_secret is not None
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free = int(probe.getsockname()[1])
-    directory = tmp_path_factory.mktemp("api")
-    environment = {
-        "RUSHES_DATA_DIR": str(directory),
-        "RUSHES_DATABASE_URL": settings.database_url.get_secret_value(),
-        "RUSHES_STORAGE_ENDPOINT": settings.storage_endpoint or "",
-        "RUSHES_STORAGE_ACCESS_KEY": settings.storage_access_key or "",
-        "RUSHES_STORAGE_SECRET_KEY": settings.storage_secret_key.get_secret_value(),
-        "RUSHES_TOKEN_SECRET": settings.token_secret.get_secret_value(),
-        "RUSHES_API_PORT": str(free),
-    }
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RUSHES_")}
-    with (Path(directory) / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rushes", "api"], env=kept | environment, stdout=log, stderr=subprocess.STDOUT
-        )
-        try:
-            _wait(free, process)
-            yield free
-            assert process.poll() is None
-        finally:
-            children = psutil.Process(process.pid).children(recursive=True)
-            process.terminate()
-            process.wait(20)
-            _, left = psutil.wait_procs(children, 5)
-    assert left == []
-
-
-def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(400):
-        assert process.poll() is None
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError("the API never listened")
+    with served(settings, tmp_path_factory.mktemp("api")) as api:
+        yield api.port
+        assert api.process.poll() is None
 
 
 def say(port: int, *pieces: bytes, cut: bool = False) -> bytes:

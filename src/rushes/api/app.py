@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.responses import RedirectResponse
 
 from rushes import __version__
-from rushes.api import assets, health, jobs, problems, relay, titles, uploads
+from rushes.api import assets, browsers, feed, health, jobs, problems, relay, titles, uploads
 from rushes.api.limits import BodyLimit
 
 DESCRIPTION = """
@@ -23,8 +24,8 @@ stable `code`.
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def create_app(lifespan: Lifespan) -> FastAPI:
-    """The app; `lifespan` puts `context`, `verifier` (tokens.Verifier) and `relays` (intake.Relays) on its state."""
+def create_app(lifespan: Lifespan, cors_origins: Sequence[str] = ("*",)) -> FastAPI:
+    """The app; `lifespan` puts `context`, `verifier` (tokens.Verifier), `relays` (intake.Relays) and `feed` on its state."""
     app = FastAPIOffline(
         title="rushes",
         version=__version__,
@@ -35,10 +36,17 @@ def create_app(lifespan: Lifespan) -> FastAPI:
         responses=problems.RESPONSES,
     )
     v1 = APIRouter(prefix="/v1")
-    for module in (uploads, relay, titles, assets, jobs):
+    for module in (uploads, relay, titles, assets, jobs, feed):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(health.router)
+    app.add_api_route("/", _to_the_pages, include_in_schema=False)
     problems.install(app)
     app.add_middleware(BodyLimit)
+    app.add_middleware(problems.Surprises)
+    browsers.allow(app, cors_origins)  # the last one is the outermost: whatever is answered, a page may read it
     return app
+
+
+async def _to_the_pages() -> RedirectResponse:
+    return RedirectResponse("/docs")

@@ -19,12 +19,17 @@ def _context(request: Request) -> Context:
     return cast(Context, request.app.state.context)
 
 
-async def _principal(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
-) -> Principal:
+async def _bearer(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> str:
     if credentials is None:
         raise Unauthenticated("token_missing", "Send a token as `Authorization: Bearer …`; `rushes token` mints one.")
-    return await cast(Verifier, request.app.state.verifier).verify(credentials.credentials)
+    return credentials.credentials
+
+
+Bearer = Annotated[str, Depends(_bearer)]
+
+
+async def _principal(request: Request, token: Bearer) -> Principal:
+    return await cast(Verifier, request.app.state.verifier).verify(token)
 
 
 Ctx = Annotated[Context, Depends(_context)]

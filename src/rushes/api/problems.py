@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rushes import wire
 from rushes.errors import (
@@ -66,11 +67,36 @@ class Refused(HTTPException):
 
 def install(app: FastAPI) -> None:
     """Make every error of a complete app a problem, and say so in its document."""
-    app.openapi()["components"]["schemas"]["Problem"] = wire.Problem.model_json_schema()
+    schemas = app.openapi()["components"]["schemas"]
+    schemas["Problem"] = wire.Problem.model_json_schema()
+    schemas["Event"] = wire.Event.model_json_schema()  # in a stream, where the framework does not look for it
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(Exception, _on_surprise)
+
+
+class Surprises:
+    """ASGI middleware: an error that nobody planned for is a problem as well, and other middleware can add to its answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noticed)
+        except Exception as error:
+            if started or scope["type"] != "http":
+                raise
+            log.error("unexpected error", exc_info=error)
+            problem = Unavailable("internal", "Something went wrong on our side; try again.")
+            await response_for(problem, status=500)(scope, receive, send)
 
 
 def response_for(problem: Problem, status: int | None = None) -> JSONResponse:
@@ -112,8 +138,3 @@ async def _on_http(_request: Request, error: Exception) -> JSONResponse:
     answer = response_for(Invalid(code, f"{error.detail.rstrip('.')}."), status=error.status_code)
     answer.headers.update(error.headers or {})  # Allow, which RFC 9110 section 15.5.6 demands of a 405
     return answer
-
-
-async def _on_surprise(_request: Request, error: Exception) -> JSONResponse:
-    log.error("unexpected error", exc_info=error)
-    return response_for(Unavailable("internal", "Something went wrong on our side; try again."), status=500)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from uuid import UUID, uuid4
 
 from rushes import __version__
 from rushes.checksum import encode
+from rushes.client import stream
 from rushes.client.api import Assets, Jobs, Titles, Uploads, health
 from rushes.client.calls import Caller, Patience
 from rushes.client.http import CurlTransport, Stopped, Transport
@@ -28,11 +29,11 @@ from rushes.client.progress import OnProgress, Progress
 from rushes.client.session import Limits, Session
 from rushes.client.source import LocalFile
 from rushes.client.transfer import Transfer
-from rushes.errors import Conflict, Rejected, Unavailable
+from rushes.errors import Conflict, Invalid, Rejected, Unavailable
 from rushes.kinds import content_type as content_type_of
 from rushes.model import AssetState, ChecksumAlgorithm, UploadState
 from rushes.plan import PartPlan, eager_part_size
-from rushes.wire import AssetView, BeginUpload, Health, HeldPart, NewTitle, StatusView, UploadBegun, UploadView
+from rushes.wire import AssetView, BeginUpload, Event, Health, HeldPart, NewTitle, StatusView, UploadBegun, UploadView
 
 __all__ = ["Client", "Limits", "Progress", "Stopped", "UploadResult"]
 
@@ -200,6 +201,33 @@ class Client:
         if status.status != AssetState.PUBLISHED:
             raise _ended(status)
         return self.assets.get(asset_id)
+
+    def events(
+        self,
+        *,
+        upload_id: UUID | None = None,
+        asset_id: UUID | None = None,
+        after: str | None = None,
+        follow: bool = True,
+        patience: float = 300.0,
+    ) -> Iterator[Event]:
+        """What happens to all that the token may see, or to one upload or asset, as it happens.
+
+        Of one upload or asset everything since begin comes first; of all, what comes from now on. With `after`, the `id` of
+        an event (`0-0` for the start), it goes on right after that. Restarts of the server, other servers and broken lines
+        lose no event and repeat none. With `follow=False` it ends when everything there is has been told.
+
+        Raises `NotFound`, `Unauthenticated`, `Invalid` (cursor_invalid), `Conflict` (cursor_unknown), `Unavailable` when
+        no server answered for `patience` seconds, and `Stopped`.
+        """
+        if upload_id is not None and asset_id is not None:
+            raise Invalid("one_of_two", "Follow the events of an upload or of an asset, not of both.")
+        path = "v1/events"
+        if upload_id is not None:
+            path = f"v1/uploads/{upload_id}/events"
+        if asset_id is not None:
+            path = f"v1/assets/{asset_id}/events"
+        return stream.follow(self._caller, path, after, live=follow, patience=patience, cancel=self._cancel)
 
     def _transfer(
         self,

@@ -11,8 +11,9 @@ import random
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -41,6 +42,7 @@ BY_STATUS: Mapping[int, type[Problem]] = {
     429: errors.Unavailable,
     501: errors.Misconfigured,
 }
+MOST_OF_A_PROBLEM = 1_000  # pieces of a body that tells why there is no stream
 TRANSIENT = frozenset({429, 502, 503, 504})
 
 
@@ -135,6 +137,15 @@ class Caller:
                     raise
                 self._sleep(float(problem.details.get("retry_after", 0.0)) + self._jitter(number))
         raise AssertionError("tries is at least 1")
+
+    def stream(self, path: str, *, headers: Mapping[str, str], quiet_seconds: float) -> Iterator[bytes]:
+        """The body of a GET as it comes, asked for once. Raises the error tree by status."""
+        request = self._request("GET", path, None, None, {"Accept": "text/event-stream", **headers})
+        with self._transport.stream(request, self._cancel, quiet_seconds=quiet_seconds) as reply:
+            if not 200 <= reply.status < 300:
+                body = b"".join(islice(reply.chunks, MOST_OF_A_PROBLEM))
+                raise problem_of(Reply(reply.status, reply.headers, body), request.url)
+            yield from reply.chunks
 
     def _send(self, request: Request) -> Reply:
         reply = self._transport.send(request, self._cancel)

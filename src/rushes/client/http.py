@@ -14,8 +14,10 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -25,6 +27,7 @@ from rushes.errors import Misconfigured, Problem, Unavailable
 
 MAX_REPLY = 32 << 20  # bytes; the largest page of a listing is a few MB
 UPLOAD_BUFFER = 2 << 20
+STREAM_LOOK = 0.25  # seconds; the longest that a stream takes to notice that it shall stop
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -64,11 +67,26 @@ class Reply:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A reply whose body is still under way."""
+
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    chunks: Iterator[bytes]
+
+
 class Transport(Protocol):
     """Safe to use from many threads at once."""
 
     def send(self, request: Request, cancel: threading.Event | None = None) -> Reply:
         """Raises `Unavailable` (network_*), `Misconfigured` (address, TLS), or `Stopped` soon after `cancel` is set."""
+
+    def stream(
+        self, request: Request, cancel: threading.Event | None = None, *, quiet_seconds: float
+    ) -> AbstractContextManager[Streamed]:
+        """The reply as it comes, on a connection of its own. Raises as `send` does; silence for `quiet_seconds` is
+        `Unavailable` (network_stalled)."""
 
     def close(self) -> None: ...
 
@@ -105,6 +123,22 @@ class CurlTransport:
         with self._lock:
             self._idle.append(curl)
         return reply
+
+    @contextmanager
+    def stream(
+        self, request: Request, cancel: threading.Event | None = None, *, quiet_seconds: float
+    ) -> Iterator[Streamed]:
+        curl, multi = pycurl.Curl(), pycurl.CurlMulti()
+        try:
+            flight = _Flight(request, cancel, quiet_seconds, quiet_seconds)
+            self._prepare(curl, request)
+            flight.attach(curl)
+            multi.add_handle(curl)
+            yield flight.stream(curl, multi)
+        finally:
+            multi.remove_handle(curl)
+            multi.close()
+            curl.close()
 
     def close(self) -> None:
         with self._lock:
@@ -192,6 +226,29 @@ class _Flight:
                 raise self._error from None
             raise _translated(error, self._request.url) from None
         return Reply(int(curl.getinfo(pycurl.RESPONSE_CODE)), self._headers, b"".join(self._chunks))
+
+    def stream(self, curl: Any, multi: Any) -> Streamed:
+        """The reply once its body begins, or it is over without one."""
+        pieces = self._pieces(curl, multi)
+        first = next(pieces, b"")
+        return Streamed(int(curl.getinfo(pycurl.RESPONSE_CODE)), self._headers, chain([first], pieces))
+
+    def _pieces(self, curl: Any, multi: Any) -> Iterator[bytes]:
+        """The body as it arrives. libcurl's callbacks run inside; so does the check for silence and for `cancel`."""
+        active = 1
+        while active:
+            _, active = multi.perform()
+            if self._error is not None:
+                raise self._error
+            if self._chunks:
+                chunk, self._chunks, self._received = b"".join(self._chunks), [], 0
+                yield chunk
+            elif active:
+                multi.select(STREAM_LOOK)
+                self._check(self._moved[0], self._moved[1])
+        _, _, failed = multi.info_read()
+        for _, number, text in failed:
+            raise _translated(pycurl.error(number, text), self._request.url)
 
     def _on_progress(self, _down_total: int, down: int, _up_total: int, up: int) -> int:
         try:

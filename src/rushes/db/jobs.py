@@ -83,12 +83,13 @@ async def owned(conn: Conn, job_id: UUID, epoch: int) -> Job | None:
     return await fetch_one(conn, JOB, query, {"id": job_id, "epoch": epoch})
 
 
-async def put_back(conn: Conn, job_id: UUID, epoch: int) -> None:
-    """Queue a running job again, without counting a retry, if the run with this epoch still owns it."""
-    await conn.execute(
+async def put_back(conn: Conn, job_id: UUID, epoch: int) -> bool:
+    """Queue a running job again, without counting a retry, if the run with this epoch still owns it; whether it did."""
+    cursor = await conn.execute(
         "UPDATE jobs SET state = 'queued', message = 'waiting for a worker' WHERE id = %s AND epoch = %s AND state = 'running'",
         [job_id, epoch],
     )
+    return cursor.rowcount == 1
 
 
 async def advance(conn: Conn, job_id: UUID, epoch: int, progress: float, message: str) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 from rushes.db import Conn
 from rushes.db import events as rows
-from rushes.model import Asset, Json, Upload
+from rushes.events.moves import JOB
+from rushes.model import Asset, Job, JobState, Json, Upload
 
 
 async def append(conn: Conn, type_: str, about: Upload | Asset, now: datetime, **data: Any) -> None:
@@ -32,3 +33,10 @@ async def append_each(conn: Conn, type_: str, about: Upload | Asset, now: dateti
         data=data,
         now=now,
     )
+
+
+async def append_job(conn: Conn, job: Job, new: JobState, now: datetime, **data: Any) -> None:
+    """Append the event of a job's move to `new` to the caller's transaction."""
+    parent = None if job.parent_id is None else str(job.parent_id)
+    facts = {"job_id": str(job.id), "parent_id": parent, "job": job.type} | data
+    await rows.insert_of_job(conn, JOB[new], job, facts, now)

@@ -27,6 +27,15 @@ class AssetBundle:
     renditions: list[Rendition]
 
 
+async def find(ctx: Context, who: Principal, asset_id: UUID) -> Asset:
+    """The asset alone. Raises `NotFound`."""
+    async with ctx.db.transaction() as conn:
+        asset = await assets.get(conn, who, asset_id)
+    if asset is None:
+        raise _absent()
+    return asset
+
+
 async def get(ctx: Context, who: Principal, asset_id: UUID) -> AssetBundle:
     async with ctx.db.transaction() as conn:
         asset = await assets.get(conn, who, asset_id)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from rushes import checksum
+from rushes import checksum, events
 from rushes.db import Conn, parts, uploads
 from rushes.errors import Conflict, Invalid, NotFound
 from rushes.ingest import ledger, staged
@@ -154,7 +154,10 @@ async def open_in_storage(ctx: Context, upload: Upload) -> None:
         checksum_algorithm=upload.checksum_algorithm.value,
     )
     async with ctx.db.transaction() as conn:
-        won = await uploads.open_in_storage(conn, upload.id, storage_upload_id, ctx.now())
+        now = ctx.now()
+        won = await uploads.open_in_storage(conn, upload.id, storage_upload_id, now)
+        if won:
+            await events.append(conn, "upload_opened", upload, now)
     if not won:
         await ctx.storage.s3.abort_multipart(upload.bucket, upload.key, storage_upload_id)
 

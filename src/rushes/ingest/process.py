@@ -10,17 +10,34 @@ from rushes.db import Conn, assets, jobs, uploads
 from rushes.errors import Conflict, NotFound
 from rushes.ingest.context import Context, Work
 from rushes.ingest.tokens import check_reach
-from rushes.model import Asset, AssetState, Job, JobState, Principal, UploadState, new_id
+from rushes.model import Asset, AssetState, Job, JobState, Json, Principal, UploadState, new_id
 
 
 async def start_processing(ctx: Context, conn: Conn, asset: Asset, now: datetime) -> Job:
     """Start a new run on a locked asset whose original is whole. Raises `Conflict` when the asset's state forbids it."""
     job = queued_job(asset, "process", now)
-    await jobs.insert(conn, job)
+    await add_job(conn, job, now)
     await assets.move(conn, asset, AssetState.PROCESSING, now, job_id=job.id, problem=None)
     await ctx.engine.enqueue(conn, Work("process", f"process-{job.id}", (str(job.id),), asset.tenant, asset.priority))
     await events.append(conn, "processing_queued", asset, now, job_id=str(job.id))
     return job
+
+
+async def add_job(conn: Conn, job: Job, now: datetime) -> UUID:
+    """Queue a job, with its event, unless its parent has one of this type already; the id of the one that is there."""
+    found = await jobs.insert(conn, job)
+    if found == job.id:
+        await events.append_job(conn, job, JobState.QUEUED, now)
+    return found
+
+
+async def end_job(
+    conn: Conn, job: Job, new: JobState, now: datetime, message: str, problem: Json | None = None
+) -> None:
+    """End a locked job, with its event. Raises `Conflict` for an illegal move."""
+    await jobs.finish(conn, job, new, now, message, problem)
+    facts = {} if problem is None else {"code": problem["code"], "message": problem["message"]}
+    await events.append_job(conn, job, new, now, retries=job.retries, **facts)
 
 
 def queued_job(of: Asset | Job, type_: str, now: datetime) -> Job:
@@ -97,7 +114,7 @@ async def stop_run(conn: Conn, asset: Asset, now: datetime) -> None:
     family = [] if run is None else [run, *await jobs.children(conn, run.id, lock=True)]
     for job in family:
         if job.state in {JobState.QUEUED, JobState.RUNNING}:
-            await jobs.finish(conn, job, JobState.CANCELLED, now, "cancelled")
+            await end_job(conn, job, JobState.CANCELLED, now, "cancelled")
 
 
 async def page(

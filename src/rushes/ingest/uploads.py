@@ -19,6 +19,15 @@ async def page(
         return await uploads.page(conn, who, states, before, limit)
 
 
+async def get(ctx: Context, who: Principal, upload_id: UUID) -> Upload:
+    """Raises `NotFound`."""
+    async with ctx.db.transaction() as conn:
+        upload = await uploads.get(conn, who, upload_id)
+    if upload is None:
+        raise NotFound("upload_not_found", "There is no such upload.")
+    return upload
+
+
 async def with_parts(
     ctx: Context, who: Principal, upload_id: UUID, *, reconcile: bool = False
 ) -> tuple[Upload, list[Part]]:

@@ -15,7 +15,7 @@ from uuid import UUID
 from rushes import events
 from rushes.db import Conn, assets, jobs, renditions
 from rushes.ingest.context import Context, Work
-from rushes.ingest.process import queued_job, stop_run
+from rushes.ingest.process import add_job, end_job, queued_job, stop_run
 from rushes.model import Asset, AssetState, JobState, Json
 from rushes.pipeline.engine import Run
 from rushes.pipeline.insist import insist
@@ -96,7 +96,8 @@ async def _start(run: Run, own: Ownership, stage: str) -> UUID:
 
 async def _add_row(own: Ownership, stage: str) -> UUID:
     async with own.fenced() as conn:
-        return await jobs.insert(conn, queued_job(own.job, stage, own.ctx.now()))
+        now = own.ctx.now()
+        return await add_job(conn, queued_job(own.job, stage, now), now)
 
 
 async def _succeeded(ctx: Context, child: UUID) -> None:
@@ -133,7 +134,7 @@ async def _publish(own: Ownership) -> str:
         await assets.move(
             conn, asset, AssetState.PUBLISHED, now, published_job_id=own.job.id, published_at=now, problem=None
         )
-        await jobs.finish(conn, own.job, JobState.SUCCEEDED, now, "published")
+        await end_job(conn, own.job, JobState.SUCCEEDED, now, "published")
         await events.append(
             conn,
             "asset_published",
@@ -153,7 +154,7 @@ async def _fail(own: Ownership, problem: Json) -> str:
     try:
         async with own.fenced() as conn:
             asset = await _current(conn, own)
-            await jobs.finish(conn, own.job, JobState.FAILED, now, problem["message"], problem)
+            await end_job(conn, own.job, JobState.FAILED, now, problem["message"], problem)
             await stop_run(conn, asset, now)
             kept = asset.published_job_id is not None and problem["code"] != "original_corrupt"
             await assets.move(

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
 
+from rushes import events
 from rushes.db import Conn, assets, jobs
 from rushes.errors import Unavailable
 from rushes.ingest.context import Context
-from rushes.model import Job
+from rushes.model import Job, JobState
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -80,12 +81,15 @@ class Ownership:
 
 async def claim(ctx: Context, job_id: UUID) -> Ownership | None:
     """Take a job under a new epoch; None when it is over."""
+    now = ctx.now()
     async with ctx.db.transaction() as conn:
         job = await jobs.load(conn, job_id)
         if job is None:
             return None
         epoch = await assets.next_epoch(conn, job.asset_id)
-        claimed = await jobs.claim(conn, job_id, epoch, ctx.now())
+        claimed = await jobs.claim(conn, job_id, epoch, now)
+        if claimed is not None:  # told of each time: somebody new has it
+            await events.append_job(conn, claimed, JobState.RUNNING, now, retries=claimed.retries)
     return None if claimed is None else Ownership(ctx, claimed)
 
 

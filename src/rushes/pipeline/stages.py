@@ -18,6 +18,7 @@ from rushes.db import assets, jobs, parts, renditions, tenants, uploads
 from rushes.errors import Problem, Rejected, Unavailable
 from rushes.ingest.context import Context
 from rushes.ingest.policy import as_what, check_kind
+from rushes.ingest.process import end_job
 from rushes.ingest.verify import Reading, feed
 from rushes.media.audio import make_waveform
 from rushes.media.identify import identify as identify_media
@@ -128,7 +129,7 @@ async def _end(own: Ownership, state: JobState, message: str, problem: Json | No
         async with own.fenced() as conn:
             if problem is not None:
                 await jobs.log(conn, own.job.id, _log_text(problem), own.ctx.now())
-            await jobs.finish(conn, own.job, state, own.ctx.now(), message, problem)
+            await end_job(conn, own.job, state, own.ctx.now(), message, problem)
     except Replaced:
         if not await _has_ended(own, state):
             await _clear(own)
@@ -160,7 +161,8 @@ async def _put_back(own: Ownership) -> None:
     """The worker stops in good order: whoever runs this next is not making up for a death."""
     try:
         async with own.ctx.db.transaction() as conn:
-            await jobs.put_back(conn, own.job.id, own.epoch)
+            if await jobs.put_back(conn, own.job.id, own.epoch):
+                await events.append_job(conn, own.job, JobState.QUEUED, own.ctx.now())
     except Problem as problem:
         log.warning("job %s could not be put back: %s", own.job.id, problem.message)
 

@@ -1,0 +1,16 @@
+"""One desk for the folder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from rushes.config import Settings
+from tests.ingest.equipment import Desk, open_desk
+
+
+@pytest.fixture(scope="session")
+async def desk(settings: Settings) -> AsyncIterator[Desk]:
+    async with open_desk(settings) as opened:
+        yield opened
