@@ -253,7 +253,7 @@ class UploadView(Reply):
     title_id: UUID
     creator: str
     state: str
-    status: str
+    status: str = Field(description="The one word of both: the upload's state, once it is ingested its asset's.")
     filename: str
     size: int | None = Field(description="null while it is not known.")
     max_size: int = Field(description="What is reserved.")

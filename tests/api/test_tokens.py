@@ -156,7 +156,7 @@ async def test_claims_left_out_give_the_least() -> None:
         (by_hand({"alg": "HS256"}, json.dumps(claims(nbf=float("inf"))).encode()), "token_invalid"),
         (by_hand({"alg": "HS256"}, json.dumps(claims()).replace("ann", "\\ud800").encode()), "token_claims"),
     ],
-    ids=lambda value: value[-24:],
+    ids=lambda value: value if value.startswith("token_") else "",  # tokens differ with every collection
 )
 async def test_a_token_that_proves_nothing(token: str, code: str) -> None:
     problem = await refused(Verifier(OWN), token)

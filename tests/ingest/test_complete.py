@@ -61,10 +61,12 @@ async def test_a_file_is_ingested(desk: Desk) -> None:
     assert (await desk.web.get(asset["original_url"])).content == DATA
     assert await desk.events(upload["upload_id"]) == [
         "upload_started",
+        "upload_opened",
         "part_completed",
         "part_completed",
         "upload_finalizing",
         "upload_completed",
+        "job_queued",
         "processing_queued",
     ]
 

@@ -195,7 +195,12 @@ async def test_a_part_counts_once_however_often_it_is_reported(desk: Desk) -> No
     answers = await asyncio.gather(*(ann.ask(upload, done=[*done, *done]) for _ in range(10)))
     assert {answer.status_code for answer in answers} == {200}
     assert body(answers[0])["held"] == {"parts": 2, "bytes": len(DATA)}
-    assert await desk.events(upload["upload_id"]) == ["upload_started", "part_completed", "part_completed"]
+    assert await desk.events(upload["upload_id"]) == [
+        "upload_started",
+        "upload_opened",
+        "part_completed",
+        "part_completed",
+    ]
 
 
 async def test_a_part_that_was_not_granted_so_is_refused(desk: Desk) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from rushes import wire
 from rushes.ingest.assets import AssetBundle, Status
 from rushes.ingest.links import Links
-from rushes.model import Job, Json, Part, Rendition, Title, Upload, UploadState, overall_status
+from rushes.model import AssetState, Job, Json, Part, Rendition, Title, Upload, UploadState, overall_status
 
 
 def failure(problem: Json | None) -> wire.Failure | None:
@@ -33,14 +33,14 @@ def title(row: Title) -> wire.TitleView:
     )
 
 
-def upload(row: Upload, held: list[Part] | None = None) -> wire.UploadView:
+def upload(row: Upload, asset_state: AssetState, held: list[Part] | None = None) -> wire.UploadView:
     return wire.UploadView(
         id=row.id,
         asset_id=row.asset_id,
         title_id=row.title_id,
         creator=row.creator,
         state=row.state,
-        status=row.state,
+        status=overall_status(row.state, asset_state),
         filename=row.filename,
         size=row.size if row.size_known else None,
         max_size=row.size,

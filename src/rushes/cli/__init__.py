@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
 from rushes import __version__
-from rushes.cli import checksum, doctor, exits, ingest, roles, sweep, token, up, uploads
+from rushes.cli import checksum, doctor, events, exits, ingest, roles, sweep, token, up, uploads
 
 HELP = """
 Media ingest straight into object storage: planned, signed, verified, processed.
@@ -22,8 +23,15 @@ Examples:
   rushes up                                         run the server on this machine
   rushes checksum scene-12.mov --parts 8            checksums for an upload by hand
   rushes ls                                         what was uploaded
+  rushes events --follow                            what happens, as it happens
 """
 EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in exits.CODES) + "."
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
 
 
 def _app() -> typer.Typer:
@@ -41,6 +49,7 @@ def _app() -> typer.Typer:
         uploads.ls,
         uploads.status,
         uploads.abort,
+        events.events,
         up.up,
         sweep.sweep,
         token.token,
@@ -51,7 +60,16 @@ def _app() -> typer.Typer:
         version,
     ):
         app.command()(function)
+    app.callback(help=HELP, epilog=EPILOG)(_options)
     return app
+
+
+def _options(
+    version_: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_tell_version)
+    ] = False,
+) -> None:
+    """Options of `rushes` itself."""
 
 
 def version() -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rushes.cli import words
-from rushes.cli.exits import printable
+from rushes.cli.exits import one_line, printable
 from rushes.wire import AssetView, RenditionView
 
 PROVEN = {
@@ -19,7 +19,7 @@ PROVEN = {
 
 
 def show(console: Console, asset: AssetView) -> None:
-    console.print(Text(f"{printable(asset.filename)} is {asset.status}", style="bold"), soft_wrap=True)
+    console.print(Text(f"{one_line(asset.filename)} is {asset.status}", style="bold"), soft_wrap=True)
     for label, text in facts(asset):
         line = Text(f"  {label:<11} ", style="dim") + Text(printable(text), style="default")
         console.print(line, soft_wrap=True)

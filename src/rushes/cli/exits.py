@@ -62,14 +62,25 @@ def sentence(error: BaseException) -> str:
 
 def report(error: BaseException) -> int:
     """Say on stderr what `error` means; its exit code."""
-    debug = bool(os.environ.get("RUSHES_DEBUG"))
-    if debug:
-        traceback.print_exception(error)
-    hint = "" if isinstance(error, (Problem, OSError)) or debug else " Run with RUSHES_DEBUG=1 for the traceback."
+    traced = trace(error)
+    hint = "" if isinstance(error, (Problem, OSError)) or traced else " Run with RUSHES_DEBUG=1 for the traceback."
     print(f"rushes: {printable(sentence(error))}{hint}", file=sys.stderr)
     return code_of(error)
+
+
+def trace(error: BaseException) -> bool:
+    """Print the traceback, if RUSHES_DEBUG asks for it; whether it does."""
+    wanted = bool(os.environ.get("RUSHES_DEBUG"))
+    if wanted:
+        traceback.print_exception(error)
+    return wanted
 
 
 def printable(text: str) -> str:
     """`text` without what could drive a terminal; line breaks and tabs stay."""
     return "".join(char if char.isprintable() or char in "\n\t" else "�" for char in text)
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, without what could drive a terminal: for names, which may hold line breaks as well."""
+    return "".join(char if char.isprintable() else "�" for char in text)

@@ -245,14 +245,17 @@ class _Run:
             self._say("The stack that was started for this stops now; the links work while it runs: rushes up")
 
     def _conclude(self, outcomes: list[Outcome]) -> int:
-        failed = [outcome for outcome in outcomes if outcome.error is not None]
-        for error in {id(outcome.error): outcome.error for outcome in failed}.values():  # one that all share, once
-            if error is not None:
-                exits.report(error)
+        failed = [(outcome, outcome.error) for outcome in outcomes if outcome.error is not None]
+        shared = len({id(error) for _, error in failed}) == 1 and (len(failed) > 1 or len(outcomes) == 1)
+        if shared:  # said once
+            exits.report(failed[0][1])
         if failed and len(outcomes) > 1:
             self._say(f"{len(failed)} of {len(outcomes)} files failed:")
-            for outcome in failed:
-                self._say(f"  {outcome.path}")
+            for outcome, error in failed:
+                reason = "" if shared else f": {exits.sentence(error)}"
+                self._say(f"  {exits.one_line(f'{outcome.path}{reason}')}")
+                if not shared:
+                    exits.trace(error)
         return exits.common_code(outcome.code for outcome in outcomes)
 
     def _say(self, text: str) -> None:

@@ -16,7 +16,7 @@ from rich.text import Text
 from rushes.cli import asset as asset_page
 from rushes.cli import words
 from rushes.cli.connect import connected
-from rushes.cli.exits import printable
+from rushes.cli.exits import one_line, printable
 from rushes.cli.options import Json, Server, Token
 from rushes.client import Client
 from rushes.errors import NotFound
@@ -92,13 +92,13 @@ def _status(client: Client, id_: UUID) -> StatusView:
 
 def _table(uploads: list[UploadView]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("upload", "state", "size", "held", "file"):
+    for name in ("upload", "status", "size", "held", "file"):
         table.add_column(name, justify="right" if name in {"size", "held"} else "left", no_wrap=name != "file")
     for upload in uploads:
         known = upload.size is not None
         size = words.size(upload.size) if upload.size is not None else "unknown"
         held = f"{upload.held.bytes / upload.max_size:.0%}" if known else words.size(upload.held.bytes)
-        table.add_row(str(upload.id), upload.status, size, held, Text(printable(upload.filename)))
+        table.add_row(str(upload.id), upload.status, size, held, Text(one_line(upload.filename)))
     return table
 
 

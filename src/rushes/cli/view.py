@@ -12,7 +12,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from rushes.cli import words
-from rushes.cli.exits import printable
+from rushes.cli.exits import one_line, printable
 from rushes.client import Progress
 from rushes.wire import JobView, StatusView
 
@@ -39,7 +39,7 @@ class LineView:
 
     def __init__(self, console: Console, name: str) -> None:
         self._console = console
-        self._name = printable(name)
+        self._name = one_line(name)
         self._said = ""
         self._said_at = 0.0
 
@@ -76,7 +76,7 @@ class BarView:
             transient=True,
             refresh_per_second=5,
         )
-        self._name = printable(name)
+        self._name = one_line(name)
         self._task = self._bars.add_task(self._name, total=1.0, words="")
         self._bars.start()
 

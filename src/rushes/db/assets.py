@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -63,6 +64,12 @@ async def page(
         AND (%(title)s::uuid IS NULL OR title_id = %(title)s) ORDER BY id DESC LIMIT %(limit)s"""
     args = {"before": before, "limit": limit, "state": state, "title": title_id}
     return await fetch_all(conn, ASSET, query, args | scope_args(who))
+
+
+async def states(conn: Conn, asset_ids: Sequence[UUID]) -> dict[UUID, AssetState]:
+    """The states of the assets of uploads that the caller may see."""
+    cursor = await conn.execute("SELECT id, state FROM assets WHERE id = ANY(%s)", [list(asset_ids)])
+    return {row[0]: AssetState(row[1]) for row in await cursor.fetchall()}
 
 
 async def move(conn: Conn, asset: Asset, new: AssetState, now: datetime, **changes: Any) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection
 from uuid import UUID
 
-from rushes.db import parts, uploads
+from rushes.db import assets, parts, uploads
 from rushes.errors import NotFound
 from rushes.ingest.context import Context
 from rushes.ingest.reconcile import reconcile as reconcile_parts
-from rushes.model import Part, Principal, Upload, UploadState
+from rushes.model import AssetState, Part, Principal, Upload, UploadState
 
 
 async def page(
     ctx: Context, who: Principal, states: Collection[UploadState] | None, before: UUID | None, limit: int
-) -> list[Upload]:
+) -> list[tuple[Upload, AssetState]]:
+    """Uploads, each with the state of its asset."""
     async with ctx.db.transaction() as conn:
-        return await uploads.page(conn, who, states, before, limit)
+        rows = await uploads.page(conn, who, states, before, limit)
+        states_of = await assets.states(conn, [row.asset_id for row in rows])
+        return [(row, states_of[row.asset_id]) for row in rows]
 
 
 async def get(ctx: Context, who: Principal, upload_id: UUID) -> Upload:
@@ -30,8 +33,8 @@ async def get(ctx: Context, who: Principal, upload_id: UUID) -> Upload:
 
 async def with_parts(
     ctx: Context, who: Principal, upload_id: UUID, *, reconcile: bool = False
-) -> tuple[Upload, list[Part]]:
-    """An upload and the parts held: all that a client needs to go on. Raises `NotFound`.
+) -> tuple[Upload, AssetState, list[Part]]:
+    """An upload, its asset's state and the parts held: all that a client needs to go on. Raises `NotFound`.
 
     With `reconcile`, storage is asked first, so that parts whose report was lost count as well; then also `Unavailable`.
     """
@@ -41,4 +44,6 @@ async def with_parts(
         upload = await uploads.get(conn, who, upload_id)
         if upload is None:
             raise NotFound("upload_not_found", "There is no such upload.")
-        return upload, [part for part in await parts.all_of(conn, upload_id) if part.held_at is not None]
+        states = await assets.states(conn, [upload.asset_id])
+        held = [part for part in await parts.all_of(conn, upload_id) if part.held_at is not None]
+        return upload, states[upload.asset_id], held
