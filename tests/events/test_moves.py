@@ -18,14 +18,26 @@ from rushes import main
 from rushes.config import Settings
 from rushes.errors import Conflict
 from rushes.events import moves
-from rushes.ingest import abort, assets, complete, finalize, grant, process
+from rushes.ingest import abort, assets, begin, complete, expiry, finalize, grant, process
 from rushes.ingest.context import Context
-from rushes.model import ASSET_MOVES, JOB_MOVES, UPLOAD_MOVES, AssetState, JobState, Principal, Upload, UploadState
+from rushes.ingest.sweeping import Sweep
+from rushes.model import (
+    ASSET_MOVES,
+    JOB_MOVES,
+    UPLOAD_MOVES,
+    AssetState,
+    JobState,
+    Principal,
+    Upload,
+    UploadState,
+    new_id,
+)
 from rushes.pipeline import process as run
 from rushes.pipeline import stages
 from rushes.pipeline.runs import Ownership
-from rushes.wire import CompleteUpload, GrantRequest, WantedPart
+from rushes.wire import BeginUpload, CompleteUpload, GrantRequest, WantedPart
 from tests.ingest.equipment import crc, somebody
+from tests.ingest.leftovers import TWO_WEEKS, at
 from tests.pipeline.equipment import claimed, database_apart, ingest_without_worker, rows, send
 
 A, J, U = AssetState, JobState, UploadState
@@ -42,8 +54,6 @@ NOT_MADE: set[tuple[str, str | None, str]] = {
     ("assets", A.QUARANTINED, A.DELETED),
     ("uploads", U.INITIATED, U.REJECTED),
     ("uploads", U.UPLOADING, U.REJECTED),
-    ("uploads", U.INITIATED, U.EXPIRED),
-    ("uploads", U.UPLOADING, U.EXPIRED),
 }
 
 AUDIT = """
@@ -135,9 +145,6 @@ async def uploads_that_come_to_nothing(walk: Walk) -> None:
 
 
 async def _begun(ctx: Context, who: Principal) -> tuple[Upload, str]:
-    from rushes.ingest import begin
-    from rushes.wire import BeginUpload
-
     wanted = BeginUpload(filename="c.mov", size=5)
     return await begin.begin(ctx, who, wanted, idempotency_key=None, origin="test")
 
@@ -149,6 +156,14 @@ async def an_upload_that_is_sent_back(walk: Walk) -> None:
     await grant.grant(walk.ctx, walk.who, upload.id, GrantRequest(want=want))
     assert not await complete.start(walk.ctx, walk.who, upload.id, CompleteUpload())
     assert await finalize.reconcile(walk.ctx, upload.id, 1) == "missing"
+
+
+async def uploads_that_expire(walk: Walk) -> None:
+    """All that are open by then."""
+    await _begun(walk.ctx, walk.who)
+    await send(walk.ctx, walk.who, b"x", "d.mov")
+    later = at(walk.ctx, TWO_WEEKS)
+    await expiry.expire(Sweep(later, new_id(), later.now()))
 
 
 async def runs_that_publish(walk: Walk) -> None:
@@ -175,7 +190,13 @@ async def runs_that_do_not(walk: Walk) -> None:
 
 async def test_every_move_that_is_made_is_told_of(ctx: Context) -> None:
     walk = Walk(ctx, somebody())
-    for steps in (uploads_that_come_to_nothing, an_upload_that_is_sent_back, runs_that_publish, runs_that_do_not):
+    for steps in (
+        uploads_that_come_to_nothing,
+        an_upload_that_is_sent_back,
+        runs_that_publish,
+        runs_that_do_not,
+        uploads_that_expire,
+    ):
         await steps(walk)
     made = await rows(
         ctx,
