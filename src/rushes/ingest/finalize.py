@@ -43,7 +43,8 @@ from rushes.model import (
 )
 from rushes.storage import DonePart, StoredObject
 
-LOOKS = (0.0, 0.25, 1.0)  # seconds before each look for an upload that storage does not seem to know
+REFUSED_PAUSES = (0.05, 0.2, 0.5)  # seconds before Complete that was refused is asked for again
+LOOKS = (0.0, 0.25, 1.0, 2.5)  # seconds before each look for an upload that storage does not seem to know
 
 
 async def reconcile(ctx: Context, upload_id: UUID, attempt: int) -> str:
@@ -127,20 +128,33 @@ async def assemble(ctx: Context, upload_id: UUID, attempt: int) -> str:
         rows = await parts.all_of(conn, upload_id)
     if upload is None or upload.storage_upload_id is None:
         return "over"
-    held_to = upload.checksum_algorithm in (await capabilities_of(ctx)).full_object
     try:
-        await ctx.storage.s3.complete_multipart(
-            upload.bucket,
-            upload.key,
-            upload.storage_upload_id,
-            _named(upload, rows),
-            checksum=combined(upload, rows) if held_to else None,
-            checksum_algorithm=upload.checksum_algorithm,
-            size=upload.size,
-        )
+        await _complete(ctx, upload, upload.storage_upload_id, rows)
     except Problem as error:
         return await _decide(ctx, upload, attempt, rows, error)
     return await _inspect(ctx, upload, attempt, rows, await _head(ctx, upload))
+
+
+async def _complete(ctx: Context, upload: Upload, storage_upload_id: str, rows: list[Part]) -> None:
+    """Ask storage to make the object. A refusal has to be repeated to be believed: the request may have been damaged."""
+    held_to = upload.checksum_algorithm in (await capabilities_of(ctx)).full_object
+    for pause in (*REFUSED_PAUSES, None):
+        try:
+            await ctx.storage.s3.complete_multipart(
+                upload.bucket,
+                upload.key,
+                storage_upload_id,
+                _named(upload, rows),
+                checksum=combined(upload, rows) if held_to else None,
+                checksum_algorithm=upload.checksum_algorithm,
+                size=upload.size,
+            )
+        except (Rejected, Invalid):
+            if pause is None:
+                raise
+            await asyncio.sleep(pause)
+        else:
+            return
 
 
 def _named(upload: Upload, rows: list[Part]) -> list[DonePart]:
