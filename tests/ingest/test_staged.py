@@ -158,6 +158,21 @@ async def test_a_small_file_is_staged_too(desk: Desk) -> None:
     assert await original(desk, upload) == b"not a film"
 
 
+async def test_a_file_of_unknown_size_is_staged_too(desk: Desk) -> None:
+    ann, data = desk.person(), DATA[: MIN_PART + 9]
+    wanted = {"filename": "a.mov", "max_size": 10 * MIN_PART, "part_size": MIN_PART, "layout": "staged"}
+    upload = body(await ann.http.post("/v1/uploads", json=wanted))
+    for number, part in enumerate(pieces(data), 1):
+        wanted = {"number": number, "checksum": crc(part), "size": len(part)}
+        answer = await ann.http.post(f"/v1/uploads/{upload['upload_id']}/parts", json={"want": [wanted]})
+        answer = await ann.put(body(answer)["grants"][0], part)
+        await report(ann, upload, [{"number": number, "etag": answer.headers["ETag"], "checksum": crc(part)}])
+    assert await copy_all(desk, upload) == ["copied"] * 2
+    assert (await ann.complete(upload, size=len(data))).status_code == 202
+    assert await desk.finalize(upload["upload_id"]) == "ingested"
+    assert await original(desk, upload) == data
+
+
 @pytest.mark.parametrize("algorithm", ["crc32c", "sha256", "md5"])
 async def test_parts_may_carry_any_checksum(desk: Desk, algorithm: str) -> None:
     ann, data = desk.person(), DATA[: MIN_PART + 9]
