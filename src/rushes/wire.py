@@ -391,6 +391,46 @@ class Event(Reply):
     data: dict[str, Any] = Field(description="Facts that belong to the type.")
 
 
+# --- usage ------------------------------------------------------------------------------------------------------------
+
+
+class UsageSums(Reply):
+    """Bytes. What is stored and what open uploads have reserved count together against the limit."""
+
+    stored: int
+    reserved: int
+    open_uploads: int
+    month_bytes: int = Field(description="Begun in this calendar month, UTC, and not given up or failed in it.")
+
+
+class UsageLimits(Reply):
+    """Bytes; null where there is no limit."""
+
+    stored_bytes: int | None
+    month_bytes: int | None
+    file_bytes: int | None
+    open_uploads: int | None
+
+
+class UsageView(Reply):
+    tenant: str
+    creator: str
+    plan: str
+    month: str = Field(description="The month of `month_bytes`, such as 2026-11.")
+    used: UsageSums
+    limits: UsageLimits
+    room: int | None = Field(description="Bytes of the largest file that can be begun now; null: nothing limits it.")
+    idle_days: float = Field(description="How long an upload lives without progress.")
+    types: list[str] = Field(description="What files may be: families, exact types, or * for anything.")
+    tenant_used: UsageSums | None = Field(description="Of all creators together, for operators.")
+    tenant_limits: UsageLimits | None
+
+
+class CreatorUsage(Reply):
+    creator: str
+    used: UsageSums
+
+
 class Health(Reply):
     status: str
     checks: dict[str, str] = Field(default_factory=dict)

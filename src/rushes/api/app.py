@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.responses import RedirectResponse
 
 from rushes import __version__
-from rushes.api import assets, browsers, feed, health, jobs, problems, relay, titles, uploads
+from rushes.api import assets, browsers, feed, health, jobs, problems, relay, titles, uploads, usage
 from rushes.api.limits import BodyLimit
 
 DESCRIPTION = """
@@ -36,7 +36,7 @@ def create_app(lifespan: Lifespan, cors_origins: Sequence[str] = ("*",)) -> Fast
         responses=problems.RESPONSES,
     )
     v1 = APIRouter(prefix="/v1")
-    for module in (uploads, relay, titles, assets, jobs, feed):
+    for module in (uploads, relay, titles, assets, jobs, feed, usage):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(health.router)

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from rushes import __version__
-from rushes.cli import checksum, doctor, events, exits, ingest, roles, sweep, token, up, uploads
+from rushes.cli import checksum, doctor, events, exits, ingest, roles, sweep, tenant, token, up, uploads, usage
 
 HELP = """
 Media ingest straight into object storage: planned, signed, verified, processed.
@@ -50,6 +50,7 @@ def _app() -> typer.Typer:
         uploads.status,
         uploads.abort,
         events.events,
+        usage.usage,
         up.up,
         sweep.sweep,
         token.token,
@@ -60,6 +61,7 @@ def _app() -> typer.Typer:
         version,
     ):
         app.command()(function)
+    app.add_typer(tenant.app(), name="tenant")
     app.callback(help=HELP, epilog=EPILOG)(_options)
     return app
 

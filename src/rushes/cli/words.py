@@ -1,6 +1,16 @@
-"""Numbers as people read them."""
+"""Numbers as people read and write them."""
 
 from __future__ import annotations
+
+import re
+
+from rushes.errors import Invalid
+
+UNITS: dict[str, int] = {"": 1, "b": 1} | {
+    f"{prefix}{suffix}": base**power
+    for power, prefix in enumerate("kmgtp", 1)
+    for suffix, base in (("", 1000), ("b", 1000), ("i", 1024), ("ib", 1024))
+}
 
 
 def size(count: float) -> str:
@@ -10,6 +20,14 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.3g} {unit}"
         count /= 1000
     raise AssertionError("the loop ends at TB")
+
+
+def parse_size(text: str) -> int:
+    """Bytes, of `750`, `5GB`, `1.5 TB` or `64MiB`. Raises `Invalid`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip().lower())
+    if found is None or found[2] not in UNITS:
+        raise Invalid("size_unreadable", f"{text!r} is no size: write bytes, or such as 500MB, 1.5TB, 64MiB.")
+    return round(float(found[1]) * UNITS[found[2]]) if "." in found[1] else int(found[1]) * UNITS[found[2]]
 
 
 def bit_rate(bits: float) -> str:

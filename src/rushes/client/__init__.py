@@ -22,7 +22,7 @@ from uuid import UUID, uuid4
 from rushes import __version__
 from rushes.checksum import encode
 from rushes.client import stream
-from rushes.client.api import Assets, Jobs, Titles, Uploads, health
+from rushes.client.api import Assets, Jobs, Titles, Uploads, Usage, health
 from rushes.client.calls import Caller, Patience
 from rushes.client.http import CurlTransport, Stopped, Transport
 from rushes.client.progress import OnProgress, Progress
@@ -75,6 +75,7 @@ class Client:
         self.titles = Titles(self._caller)
         self.assets = Assets(self._caller)
         self.jobs = Jobs(self._caller)
+        self.usage = Usage(self._caller)
 
     def __enter__(self) -> Client:
         return self

@@ -16,6 +16,7 @@ from rushes.wire import (
     AssetView,
     BeginUpload,
     CompleteUpload,
+    CreatorUsage,
     DonePart,
     Grant,
     GrantReply,
@@ -29,6 +30,7 @@ from rushes.wire import (
     TitleView,
     UploadBegun,
     UploadView,
+    UsageView,
     WantedPart,
 )
 
@@ -189,6 +191,29 @@ class Jobs:
 
     def cancel(self, job_id: UUID) -> JobView:
         return self._caller.call("POST", f"v1/jobs/{job_id}/cancel", JobView)
+
+
+class Usage:
+    """What is stored, reserved and begun this month, and the limits."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def get(self) -> UsageView:
+        return self._caller.call("GET", "v1/usage", UsageView)
+
+    def page(self, *, limit: int | None = None, cursor: str | None = None) -> Page[CreatorUsage]:
+        query = {"limit": limit, "cursor": cursor}
+        return self._caller.call("GET", "v1/usage/creators", Page[CreatorUsage], query=query)
+
+    def creators(self) -> Iterator[CreatorUsage]:
+        """Every creator that the token may see, by name, page by page."""
+        cursor = None
+        while True:
+            page = self.page(limit=500, cursor=cursor)
+            yield from page.items
+            if (cursor := page.next) is None:
+                return
 
 
 def health(caller: Caller) -> Health:
