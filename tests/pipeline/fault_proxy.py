@@ -16,6 +16,7 @@ import re
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import cycle
 from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qs, urlsplit
@@ -57,6 +58,8 @@ class Call:
             writer.close()
 
 
+AWAY = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
 # What a fault does with a call: the bytes to answer (cut anywhere), or None: never answer.
 Act = Callable[[Call, random.Random], Awaitable[bytes | None]]
 
@@ -78,11 +81,10 @@ class Fault:
 
 
 class FaultProxy:
-    """Listens on a port of its own, forwards to `upstream` ("host:port")."""
+    """Listens on a port of its own, forwards to `upstreams` ("host:port"), to each in its turn; 502 for one that is away."""
 
-    def __init__(self, upstream: str) -> None:
-        host, _, port = upstream.rpartition(":")
-        self._upstream = (host, int(port))
+    def __init__(self, *upstreams: str) -> None:
+        self._upstreams = cycle((host, int(port)) for host, _, port in (name.rpartition(":") for name in upstreams))
         self._faults: list[Fault] = []
         self._rng = random.Random(0)
         self._loop = asyncio.new_event_loop()
@@ -139,10 +141,11 @@ class FaultProxy:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
         body = await reader.readexactly(int(length[1])) if length else b""
-        call = Call(head, body, self._upstream)
+        call = Call(head, body, next(self._upstreams))
         fault = next((fault for fault in self._faults if fault.wants(call)), None)
+        answer: bytes | None
         if fault is None:
-            answer: bytes | None = await call.forward()
+            answer = await _forwarded(call)
         else:
             fault.met += 1
             answer = await fault.act(call, self._rng)
@@ -152,6 +155,13 @@ class FaultProxy:
             return
         writer.write(answer)
         await writer.drain()
+
+
+async def _forwarded(call: Call) -> bytes:
+    try:
+        return await call.forward() or AWAY
+    except OSError:
+        return AWAY
 
 
 def _closing(head: bytes) -> bytes:
