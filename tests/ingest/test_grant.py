@@ -11,9 +11,14 @@ from uuid import UUID
 
 import pytest
 
+from rushes.config import Settings
+from rushes.ingest import grant as granting
 from rushes.ingest.abort import discard
 from rushes.model import Role
+from rushes.storage import Credentials
+from rushes.wire import GrantRequest, WantedPart
 from tests.ingest.equipment import TWO_PARTS, Desk, Person, body, crc, pieces, problem, some_bytes, somebody
+from tests.pipeline.equipment import with_storage
 
 DATA = some_bytes(TWO_PARTS)
 
@@ -124,6 +129,25 @@ async def test_a_grant_in_the_last_moment_of_all_is_no_error(desk: Desk) -> None
     await desk.sql("UPDATE uploads SET expires_at = %(end)s WHERE id = %(id)s", end=end, id=upload["upload_id"])
     grant = await ann.signed_at(upload, DATA, end - timedelta(seconds=0.5))
     assert datetime.fromisoformat(grant["expires_at"]) <= end + timedelta(seconds=1)
+
+
+async def test_a_grant_never_outlives_the_credentials_it_is_signed_with(desk: Desk) -> None:
+    """Those of a role, which end by themselves."""
+    ann, upload = await two_parts(desk)
+    ends = desk.ctx.now() + timedelta(seconds=200)
+    own = await desk.ctx.storage.s3.credentials()
+
+    async def temporary() -> Credentials:
+        return replace(own, expires_at=ends)
+
+    ctx = with_storage(desk.ctx, credentials=temporary)
+    wanted = GrantRequest(want=[WantedPart(number=1, checksum=crc(pieces(DATA)[0]))])
+    (grant,) = (await granting.grant(ctx, ann.who, UUID(upload["upload_id"]), wanted)).grants
+    assert ends - timedelta(seconds=5) < grant.expires_at <= ends
+
+
+def test_grants_live_for_a_quarter_to_half_an_hour_unless_told_otherwise() -> None:
+    assert 15 * 60 <= Settings.model_fields["grant_seconds"].default <= 30 * 60
 
 
 async def test_progress_moves_the_expiry(desk: Desk) -> None:
