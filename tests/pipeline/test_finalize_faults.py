@@ -8,6 +8,7 @@ the seed, which is printed. `make long ROUNDS=200` runs 20 seeds each and 1,000 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -25,9 +26,9 @@ from rushes.plan import MIN_PART
 from rushes.storage import S3, Credentials
 from tests.conftest import ROUNDS, SEED
 from tests.ingest.equipment import Desk, Directly, Person, body, open_desk, pieces, problem, some_bytes, sum_of
-from tests.pipeline.equipment import database_apart
+from tests.pipeline.equipment import database_apart, started, until, worker
 from tests.pipeline.fault_proxy import Fault, FaultProxy
-from tests.pipeline.faults import FAULTS, flip
+from tests.pipeline.faults import ALWAYS, FAULTS, flip, hang
 
 SEEDS = min(20, ROUNDS)
 FLIPS = min(1_000, 5 * max(4, ROUNDS))
@@ -262,3 +263,36 @@ async def test_no_flipped_bit_is_ingested(desk: Desk, outer: FaultProxy, capsys:
     assert await desk.sql("SELECT 1 FROM assets WHERE state = 'published'") == []
     with capsys.disabled():
         print(f"\n  {FLIPS} flips in flight (seed {SEED}): answers {dict(answers)}, none ingested", end="")
+
+
+# --- a reading that its worker does not survive -----------------------------------------------------------------------
+
+
+async def test_a_reading_is_taken_over_from_a_dead_worker(settings: Settings, inner: FaultProxy) -> None:
+    """The first worker is killed while storage keeps it waiting for the object; the second one reads it to its end."""
+    inner.arm(random.Random(SEED), stuck := Fault("get", hang, ALWAYS))
+    with database_apart(settings) as apart:
+        async with open_desk(apart) as desk:
+            ann = desk.person()
+            data = BYTES[: MIN_PART + 1_000]
+            sha256 = hashlib.sha256(data).hexdigest()
+            upload = await ann.begin(len(data), part_size=MIN_PART, checksum=f"sha256:{sha256}")
+            async with started(apart.model_copy(update={"storage_endpoint": inner.url})) as doomed:
+                assert (await ann.complete(upload, await ann.send(upload, data))).status_code == 202
+                await until(lambda: _happened(stuck), 60, "nobody reads the object")
+                assert (await ann.upload(upload))["state"] == "finalizing"
+                doomed.kill()
+            async with worker(apart):
+                await until(lambda: _is_ingested(ann, upload), 60, "the reading was not taken over")
+            assert (await ann.asset(upload))["sha256"] == sha256
+            assert await desk.quota(ann.who) == (len(data), 0, 0)
+            assert Counter(await desk.events(upload["upload_id"]))["upload_completed"] == 1
+    inner.arm(random.Random(SEED))
+
+
+async def _happened(fault: Fault) -> bool:
+    return fault.met > 0
+
+
+async def _is_ingested(ann: Person, upload: Json) -> bool:
+    return bool((await ann.upload(upload))["state"] == "ingested")
