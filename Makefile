@@ -1,9 +1,11 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Everything is installed into .venv by scripts/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint long bench bench-core lock clean
+.PHONY: help setup demo test lint long conformance bench bench-core lock clean
 
 PY := .venv/bin/python
 ROUNDS ?= 1
+STORE ?= all
+comma := ,
 JOBS ?= 2
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile
 
@@ -28,6 +30,10 @@ lint: setup  ## Formatter, linter, strict types, import contracts.
 long: setup  ## The same tests with many more rounds: make long ROUNDS=50
 	RUSHES_TEST_ROUNDS=$(if $(filter 1,$(ROUNDS)),20,$(ROUNDS)) $(PYTEST) --timeout=7200
 
+conformance: setup  ## The storage suite against STORE=seaweedfs, swift, ceph or all; `all` writes docs/stores.md.
+	RUSHES_TEST_STORES=$(if $(filter all,$(STORE)),seaweedfs$(comma)swift$(comma)ceph,$(STORE)) \
+	RUSHES_STORES_TABLE=$(if $(filter all,$(STORE)),docs/stores.md) $(PY) -m pytest tests/conformance
+
 bench: setup  ## Measure against named peers; see bench/RESULTS.md.
 	$(PY) bench/signer.py
 
@@ -43,4 +49,4 @@ lock:  ## Renew requirements.lock from pyproject.toml (versions and hashes only)
 		--generate-hashes --no-header --no-annotate --upgrade --output-file requirements.lock
 
 clean:  ## Remove what setup and tests made.
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .stores .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

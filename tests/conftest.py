@@ -26,7 +26,14 @@ from rushes.model import Principal, Role
 
 ROUNDS = int(os.environ.get("RUSHES_TEST_ROUNDS", "1"))  # `make long` asks for more
 SEED = int(os.environ.get("RUSHES_TEST_SEED") or random.SystemRandom().randrange(2**31))
-EXPECTED_SKIPS = ("needs root", "only root can", "root may become anyone", "this root may not mount", "that nobody")
+EXPECTED_SKIPS = (
+    "needs root",
+    "only root can",
+    "root may become anyone",
+    "this root may not mount",
+    "that nobody",
+    "cannot be had on this machine",
+)
 os.environ["RUSHES_TEST_SEED"] = str(SEED)  # the processes that share a run's tests share its seed
 MAKE_CLIP = Path(__file__).parents[1] / "scripts" / "make_clip.py"
 SECRET = "a secret for tests alone, long enough for HS256"

@@ -34,6 +34,21 @@ async def completing(script: Script, *, attempts: int = 1, read_timeout: float =
             return problem, seen
 
 
+async def test_a_receipt_that_storage_leaves_empty_is_looked_up() -> None:
+    """As Ceph RGW 16 answers the first Complete."""
+
+    def script(method: str, path: str) -> bytes:
+        if method == "POST":
+            return scripted.answer(
+                "200 OK", "<CompleteMultipartUploadResult><ETag></ETag></CompleteMultipartUploadResult>"
+            )
+        return scripted.answer("200 OK", ETag='"abc-1"', Last_Modified="Mon, 02 Mar 2026 10:00:00 GMT")
+
+    etag, seen = await completing(script)
+    assert etag == "abc-1"
+    assert [request.partition(" ")[0] for request in seen] == ["POST", "HEAD"]
+
+
 @pytest.mark.parametrize(
     ("status", "code", "kind", "ours"),
     [

@@ -85,6 +85,7 @@ async def is_as_recorded(ctx: Context, upload: Upload) -> bool:
     """Whether storage has every copy that the ledger of a staged upload has; if not, the others are being made again.
 
     A store may keep several versions of a part, as SeaweedFS does, and take any of them: one of them has to be ours.
+    Swift lists copies without an ETag; Complete, which is given it, refuses there what is not the recorded copy.
     Gives up on copies that went missing several times, and says yes: storage decides then. Raises `NotFound`.
     """
     if upload.layout is not Layout.STAGED or upload.storage_upload_id is None:
@@ -99,7 +100,11 @@ async def is_as_recorded(ctx: Context, upload: Upload) -> bool:
         if current is None or (current.state, current.attempt) != (upload.state, upload.attempt):
             return True  # whoever goes on sees that as well
         rows = await parts.all_of(conn, upload.id)
-        wrong = [part.number for part in rows if (part.number, part.size, part.copied_etag) not in there]
+        wrong = [
+            part.number
+            for part in rows
+            if not there & {(part.number, part.size, part.copied_etag), (part.number, part.size, "")}
+        ]
         if not wrong or await copies.forget(conn, upload.id, wrong) > MOST_AGAIN:
             return True
         return not await roll(ctx, conn, current, ctx.now())

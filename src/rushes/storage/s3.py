@@ -385,7 +385,13 @@ class S3:
             answer = await self.client.complete_multipart_upload(
                 Bucket=bucket, Key=key, UploadId=storage_upload_id, **request
             )
-            return bare_etag(answer["ETag"])
+            etag = bare_etag(answer["ETag"])
+        if not etag:  # Ceph RGW 16 leaves it empty the first time
+            found = await self.head(bucket, key)
+            if found is None:
+                raise Unavailable("storage_failed", "Storage does not show the object that it has just completed.")
+            etag = found.etag
+        return etag
 
     async def abort_multipart(self, bucket: str, key: str, storage_upload_id: str) -> None:
         """Give up an upload and free its parts; an upload that is not there any more is as good as aborted.
