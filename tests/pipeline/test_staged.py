@@ -98,6 +98,7 @@ WRONG = [
     ("upload_part_copy", "SlowDown", "after"),
     ("upload_part_copy", "OperationAborted", "after"),
     ("upload_part_copy", "AccessDenied", "before"),
+    ("upload_part_copy", "NoSuchUpload", "before"),
     ("upload_part", "SlowDown", "after"),
     ("get_range", "SlowDown", "in the middle"),
 ]

@@ -10,19 +10,26 @@ that vanished or changed is not held any more and has to be sent again; other by
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from rushes.db import Conn, copies, uploads
-from rushes.errors import Conflict, NotFound, Problem, Rejected, Unavailable
+from rushes.errors import Conflict, Invalid, NotFound, Problem, Rejected, Unavailable
 from rushes.ingest import finalize, ledger, staged
 from rushes.ingest.context import Context, Work
 from rushes.model import Part, Upload, UploadState
 from rushes.plan import MIN_PART
 
 log = logging.getLogger(__name__)
+
+REFUSED_PAUSES: Final = (0.05, 0.2, 0.75)  # seconds before a copy that was refused is asked for again
+OBJECT_IS_ANOTHER: Final = frozenset(
+    {"storage_object_unknown", "storage_precondition_failed", "storage_checksum_mismatch"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +113,31 @@ async def _conclude(ctx: Context, conn: Conn, upload: Upload, copier: UUID, now:
 
 
 async def _copied(ctx: Context, upload: Upload, part: Part) -> Copied | Lost:
-    """Copy one part. Only what says that the part's own object is another or gone makes it lost."""
-    assert upload.storage_upload_id is not None, "opened before any part was granted"
+    """Copy one part. A refusal has to be repeated to be believed: request or answer may have been damaged.
+
+    Only what says that the part's own object is another or gone makes it lost; other refusals are raised.
+    """
+    for pause in REFUSED_PAUSES:
+        try:
+            return await _once(ctx, upload, part)
+        except (NotFound, Rejected, Invalid, Conflict) as error:
+            log.info("upload %s: part %d was not copied: %s", upload.id, part.number, error.message)
+        await asyncio.sleep(pause)
     try:
-        etag, told = await _carry(ctx, upload, part) if part.size < MIN_PART else await _copy(ctx, upload, part)
-    except NotFound as error:
-        if error.code != "storage_object_unknown":
-            raise
-        return Lost(part)
-    except Rejected as error:
-        if error.code != "storage_checksum_mismatch":
-            raise
-        return Lost(part)
-    except Conflict as error:
-        if error.code != "storage_precondition_failed":
+        return await _once(ctx, upload, part)
+    except (NotFound, Rejected, Conflict) as error:
+        if error.code in OBJECT_IS_ANOTHER:
+            return Lost(part)
+        if isinstance(error, Conflict):  # somebody else's request is in the way: it passes
             raise Unavailable("storage_undecided", f"Storage does not copy yet: {error.message}") from error
-        return Lost(part)
-    return Copied(part, etag) if told in {None, part.checksum} else Lost(part)
+        raise
+
+
+async def _once(ctx: Context, upload: Upload, part: Part) -> Copied:
+    etag, told = await _carry(ctx, upload, part) if part.size < MIN_PART else await _copy(ctx, upload, part)
+    if told not in {None, part.checksum}:
+        raise Rejected("storage_checksum_mismatch", "The copy's checksum is not the part's.")
+    return Copied(part, etag)
 
 
 async def _copy(ctx: Context, upload: Upload, part: Part) -> tuple[str, str | None]:
