@@ -1,12 +1,14 @@
 #!/bin/sh
 # The demo: a clip with picture detail and sound, made here, goes through the whole stack on free ports and a data
-# directory of its own, which is removed at the end. With a terminal the stack stays up until Ctrl-C.
+# directory of its own. With a terminal the stack stays up until Ctrl-C, and leaves nothing; without one it stops at once,
+# and what it made stays, with a word on how to look at it.
 set -eu
 cd "$(dirname "$0")/.."
 
 umask 022
 data=$(mktemp -d "${TMPDIR:-/tmp}/rushes-demo.XXXXXX")
-trap 'rm -rf "$data"' EXIT
+kept=
+trap '[ "$kept" ] || rm -rf "$data"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
@@ -20,3 +22,14 @@ RUSHES_DATA_DIR="$data/stack" .venv/bin/rushes ingest "$data/sample.mp4" --title
     [ "$keep" ] && [ "$status" = 130 ] && exit 0 # Ctrl-C is how the demo ends
     exit "$status"
 }
+
+[ "$keep" ] && exit 0
+kept=1
+cat <<END
+
+Without a terminal the stack stops here. To look at the asset again:
+  RUSHES_DATA_DIR=$data/stack $PWD/.venv/bin/rushes up              # then, beside it:
+  RUSHES_DATA_DIR=$data/stack $PWD/.venv/bin/rushes ls              # the asset's upload
+  RUSHES_DATA_DIR=$data/stack $PWD/.venv/bin/rushes status UPLOAD   # the asset, with links
+To remove it: rm -rf $data
+END

@@ -10,8 +10,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIN_SECRET = 32  # bytes, RFC 7518 section 3.2
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -188,6 +190,13 @@ class Settings(BaseSettings):
     )
     event_days: Seconds = Field(90, description="How long events, and the reports of sweeps, are kept.")
     workflow_days: Seconds = Field(7, description="How long the engine remembers workflows that have ended.")
+
+    @field_validator("token_secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < MIN_SECRET:
+            raise ValueError(f"a secret that signs tokens has at least {MIN_SECRET} bytes")
+        return value
 
     def scratch(self) -> Path:
         return self.scratch_dir or self.data_dir / "scratch"

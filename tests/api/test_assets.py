@@ -16,7 +16,7 @@ from rushes.db import renditions
 from rushes.ingest.assets import remove
 from rushes.model import AssetState, JobState, Rendition, Verification, new_id
 from rushes.storage import DonePart
-from tests.ingest.equipment import Desk, Person, body, problem, some_bytes
+from tests.ingest.equipment import Desk, Json, Person, body, problem, some_bytes
 
 DATA = b"not a film"
 
@@ -453,3 +453,20 @@ async def test_a_list_shows_what_a_read_shows(desk: Desk) -> None:
     assert [item["name"] for item in listed["renditions"]] == ["poster"]
     (listed,) = (await ann.read("uploads"))["items"]
     assert listed | {"parts": None} == await ann.upload(upload) | {"parts": None}
+
+
+async def test_an_upload_tells_what_became_of_its_asset(desk: Desk) -> None:
+    """`state` is the upload's own; `status` is the one word for both, in the list as for one."""
+    ann = desk.person()
+    upload = await ann.begin()
+
+    async def words(of: Json) -> set[tuple[str, str]]:
+        items = (await ann.read("uploads"))["items"]
+        listed = next(item for item in items if item["id"] == of["upload_id"])
+        return {(one["state"], one["status"]) for one in (listed, await ann.upload(of))}
+
+    assert await words(upload) == {("initiated", "initiated")}
+    whole = await ann.ingest()
+    assert await words(whole) == {("ingested", "processing")}
+    assert (await ann.http.delete(f"/v1/assets/{whole['asset_id']}")).status_code == 204
+    assert await words(whole) == {("ingested", "deleted")}

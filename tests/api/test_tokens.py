@@ -21,7 +21,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from rushes.config import Issuer, Settings
 from rushes.errors import Misconfigured, Problem, Unauthenticated, Unavailable
@@ -184,8 +184,10 @@ def test_a_weak_secret_is_the_operators_mistake() -> None:
             check_secret(secret)
         with pytest.raises(Misconfigured):
             mint(secret, "rushes", "rushes", ANN, timedelta(hours=1), datetime.now(UTC))
+        with pytest.raises(ValidationError, match="at least 32 bytes"):
+            Settings(token_secret=SecretStr(secret))
         with pytest.raises(Misconfigured):
-            Verifier(Settings(token_secret=SecretStr(secret)))
+            Verifier(Settings().model_copy(update={"token_secret": SecretStr(secret)}))
     check_secret("é" * 16)
     with pytest.raises(Misconfigured):
         Verifier(Settings())

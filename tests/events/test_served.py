@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import queue
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -227,11 +233,19 @@ def test_a_reader_that_is_stuck_is_cut_off_and_costs_little(settings: Settings, 
 
 def test_a_reader_that_hangs_up_is_forgotten(settings: Settings, api: Api) -> None:
     process = api.working()
-    before = process.num_fds()
-    for _ in range(30):
-        with _ask(api, token(settings, somebody())) as connection:
-            assert connection.recv(100)
-    _until(lambda: process.num_fds() <= before, 20, "connections stay open")
+
+    def held() -> int:
+        found = process.net_connections("tcp")
+        return len([one for one in found if one.laddr.port == api.port and one.status != psutil.CONN_LISTEN])
+
+    _until(lambda: held() == 0, 20, "connections of earlier tests stay open")
+    connections = [_ask(api, token(settings, somebody())) for _ in range(30)]
+    for connection in connections:
+        assert connection.recv(100)
+    assert held() == 30
+    for connection in connections:
+        connection.close()
+    _until(lambda: held() == 0, 20, "connections stay open")
 
 
 def test_a_stopping_server_ends_its_streams_and_readers_go_on_elsewhere(settings: Settings, tmp_path: Path) -> None:
@@ -276,3 +290,26 @@ def test_a_stopping_server_ends_its_streams_and_readers_go_on_elsewhere(settings
                 listener.close()
             writing.join()
         assert running.stop() < 5
+
+
+def test_the_command_follows_and_ends(settings: Settings, api: Api, tmp_path: Path) -> None:
+    ann = somebody()
+    tell(settings, ann, "one", "two", "three")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RUSHES_")}
+    environment = kept | {
+        "RUSHES_SERVER": api.url,
+        "RUSHES_TOKEN": token(settings, ann),
+        "RUSHES_DATA_DIR": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "rushes", "events"]
+    done = subprocess.run([*command, "--json"], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["type"] for one in told] == ["one", "two", "three"]
+    following = [*command, "--follow", "--after", told[1]["id"]]
+    with subprocess.Popen(following, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().split()[2] == "three"
+        tell(settings, ann, "four")
+        assert process.stdout.readline().split()[2] == "four"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130

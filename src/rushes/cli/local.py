@@ -33,8 +33,9 @@ def read_settings(**given: Any) -> Settings:
         raise Misconfigured("setting_invalid", f"A RUSHES_ setting cannot be used: {error}; lists are JSON.") from error
     except ValidationError as error:
         first = error.errors()[0]
+        reason = first["msg"].removeprefix("Value error, ")
         name = "RUSHES_" + "_".join(str(step) for step in first["loc"]).upper()
-        raise Misconfigured("setting_invalid", f"The setting {name} cannot be used: {first['msg']}.") from error
+        raise Misconfigured("setting_invalid", f"The setting {name} cannot be used: {reason}.") from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import jwt
 
-from rushes.config import Issuer, Settings
+from rushes.config import MIN_SECRET, Issuer, Settings
 from rushes.errors import Forbidden, Misconfigured, Unauthenticated, Unavailable
 from rushes.model import Principal, Role
 from rushes.plan import QUOTA_PLANS
@@ -23,7 +23,6 @@ from rushes.plan import QUOTA_PLANS
 REQUIRED = ["exp", "iss", "aud", "sub", "tenant"]
 LEEWAY = timedelta(seconds=30)
 MAX_ID = 200  # characters of a tenant or creator id
-MIN_SECRET = 32  # bytes, RFC 7518 section 3.2
 
 
 def mint(secret: str, issuer: str, audience: str, who: Principal, lifetime: timedelta, now: datetime) -> str:
