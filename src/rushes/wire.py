@@ -271,6 +271,9 @@ class UploadView(Reply):
     created_at: datetime
     updated_at: datetime
     expires_at: datetime
+    abandoned_at: datetime | None = Field(
+        None, description="When it was counted as abandoned: for an hour no part had come. The next part clears it."
+    )
     parts: list[HeldPart] | None = Field(None, description="The parts held, when one upload is read.")
 
 

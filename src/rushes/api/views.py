@@ -58,6 +58,7 @@ def upload(row: Upload, asset_state: AssetState, held: list[Part] | None = None)
         created_at=row.created_at,
         updated_at=row.updated_at,
         expires_at=row.expires_at,
+        abandoned_at=row.abandoned_at,
         parts=None
         if held is None
         else [

@@ -83,7 +83,8 @@ async def take(sweep: Sweep, name: str) -> str:
         return "internal"
     finally:
         await sweep.keep()
-    log.info("sweep %s: %s done: %s", sweep.id, name, described(sweep.tally) or "nothing to do")
+    found = described(sweep.tally)
+    log.log(logging.INFO if found else logging.DEBUG, "sweep %s: %s done: %s", sweep.id, name, found or "nothing to do")
     return "done"
 
 

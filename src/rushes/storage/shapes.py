@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from rushes.storage.keys import OurKey, Place, epoch_of, is_original, is_probe, read_key
-from rushes.storage.store import Storage
+
+
+class Places(Protocol):
+    """Where we keep things, as `Storage` knows it."""
+
+    @property
+    def incoming(self) -> Place: ...
+
+    @property
+    def originals(self) -> Place: ...
+
+    @property
+    def renditions(self) -> Place: ...
 
 
 class Shape(StrEnum):
@@ -33,7 +46,7 @@ class Found:
         return self.owner.tenant if self.owner else ""
 
 
-def shape_of(storage: Storage, bucket: str, key: str) -> Found | None:
+def shape_of(storage: Places, bucket: str, key: str) -> Found | None:
     """What this key is, or None when it is not ours. Of places that overlap the one with the longest prefix counts."""
     around = [place for place in _places(storage) if place.bucket == bucket and key.startswith(place.prefix)]
     inmost = max((len(place.prefix) for place in around), default=0)
@@ -54,7 +67,7 @@ def shape_of(storage: Storage, bucket: str, key: str) -> Found | None:
     return None
 
 
-def widest_places(storage: Storage) -> list[Place]:
+def widest_places(storage: Places) -> list[Place]:
     """Our places without those that lie in another one, so that listing them meets every key once."""
     return [place for place in dict.fromkeys(_places(storage)) if not any(_inside(place, _places(storage)))]
 
@@ -65,5 +78,5 @@ def _inside(place: Place, others: Iterable[Place]) -> Iterable[bool]:
     )
 
 
-def _places(storage: Storage) -> tuple[Place, ...]:
+def _places(storage: Places) -> tuple[Place, ...]:
     return storage.originals, storage.renditions, storage.incoming
