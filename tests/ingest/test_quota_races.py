@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Awaitable
 from dataclasses import replace
 from itertools import cycle
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
-from rushes.model import Role
+from rushes.ingest.expiry import expire
+from rushes.ingest.sweeping import Sweep
+from rushes.model import Role, new_id
 from tests.conftest import ROUNDS, SEED
 from tests.ingest.equipment import Desk, Json, Person, body, crc, some_bytes, somebody
 
@@ -152,6 +155,40 @@ async def test_deletes_free_their_room_once_and_for_one(desk: Desk) -> None:
         assert codes[4:].count(201) <= 1
         assert await desk.quota(ann.who) == (0, UNIT, 1)
         await desk.adds_up(ann.who)
+
+
+async def test_what_expires_frees_its_room_once_and_for_one(desk: Desk) -> None:
+    """Sweeps, an abort and a complete of one upload, against begins that want its room."""
+    outcomes = Counter[str]()
+    chance = random.Random(SEED)
+    for _ in range(RACES):
+        ann, bob = await creators(desk, 2, stored_bytes=UNIT)
+        upload = await ann.begin(UNIT)
+        done = await ann.send(upload, DATA)
+        await desk.sql("UPDATE uploads SET expires_at = now() WHERE id = %(id)s", id=upload["upload_id"])
+        path = f"/v1/uploads/{upload['upload_id']}"
+        calls: list[Awaitable[Any]] = [swept(desk), swept(desk), ann.http.delete(path), ann.complete(upload, done)]
+        calls += [try_begin(bob), try_begin(bob), try_begin(bob)]
+        order = chance.sample(range(len(calls)), len(calls))
+        answers = dict(zip(order, await asyncio.gather(*(calls[place] for place in order)), strict=True))
+        state = (await ann.upload(upload))["state"]
+        outcomes[state] += 1
+        begun = [answers[place].status_code for place in (4, 5, 6)].count(201)
+        assert begun <= (0 if state == "finalizing" else 1)
+        assert answers[2].status_code == (204 if state == "aborted" else 409)
+        assert answers[3].status_code == (202 if state == "finalizing" else 409)
+        assert state in {"finalizing", "aborted", "expired"}
+        if state == "finalizing":
+            assert await desk.finalize(upload["upload_id"]) == "ingested"
+        elif not begun:
+            assert (await try_begin(bob)).status_code == 201
+        await desk.adds_up(ann.who)
+    assert len(outcomes) > 1
+
+
+async def swept(desk: Desk) -> None:
+    """The sweep's first step: what is past its time expires."""
+    await expire(Sweep(desk.ctx, new_id(), desk.ctx.now()))
 
 
 async def test_a_size_that_becomes_known_frees_the_rest_once(desk: Desk) -> None:
