@@ -17,10 +17,11 @@ from rushes.storage.keys import (
 from rushes.storage.links import presign_get
 from rushes.storage.policies import Rule, abort_after, cors_rules, lifecycle_rules
 from rushes.storage.probe import Capabilities, probe
-from rushes.storage.s3 import S3, DonePart, ListedObject, OpenUpload, StoredObject, StoredPart, bare_etag
+from rushes.storage.s3 import S3
 from rushes.storage.shapes import Found, Shape, shape_of, widest_places
 from rushes.storage.signer import PartSigner, Signer
 from rushes.storage.store import Storage, open_storage
+from rushes.storage.stored import DonePart, ListedObject, OpenUpload, StoredObject, StoredPart, bare_etag
 
 __all__ = [
     "S3",

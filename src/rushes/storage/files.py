@@ -15,7 +15,8 @@ from typing import Final
 
 from rushes.checksum import combine, crc64nvme, encode
 from rushes.errors import Conflict, Unavailable
-from rushes.storage.s3 import S3, DonePart
+from rushes.storage.s3 import S3
+from rushes.storage.stored import DonePart
 
 SINGLE_PUT_LIMIT: Final = 64 * 1024**2  # bytes
 PART_SIZE: Final = 16 * 1024**2  # bytes, as long as the file fits into the parts there may be

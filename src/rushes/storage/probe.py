@@ -23,9 +23,10 @@ from awscrt import checksums
 from rushes.checksum import crc64nvme, encode
 from rushes.errors import Problem, Unavailable
 from rushes.storage.faults import refused
-from rushes.storage.s3 import FULL_OBJECT, S3, DonePart
+from rushes.storage.s3 import FULL_OBJECT, S3
 from rushes.storage.signer import Signer
 from rushes.storage.store import Storage
+from rushes.storage.stored import DonePart
 
 SECONDS: Final = 300  # how long the probe's URLs live
 BODY: Final = b"rushes probes what this storage enforces"

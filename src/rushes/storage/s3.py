@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
@@ -28,8 +27,19 @@ from aiobotocore.session import get_session
 from rushes.errors import Invalid, Misconfigured, NotFound, Unavailable
 from rushes.storage.endpoint import Credentials, Endpoint
 from rushes.storage.faults import translated
-from rushes.storage.metadata import decode_metadata, encode_metadata
+from rushes.storage.metadata import encode_metadata
 from rushes.storage.signer import Signer, checksum_header
+from rushes.storage.stored import (
+    CHECKSUM_FIELDS,
+    DonePart,
+    ListedObject,
+    OpenUpload,
+    StoredObject,
+    StoredPart,
+    bare_etag,
+    checksum_of,
+    stored_object,
+)
 from rushes.storage.stream import Streams
 
 if TYPE_CHECKING:
@@ -43,63 +53,6 @@ DELETE_BATCH: Final = 1000  # keys, the most DeleteObjects takes
 STREAM_SECONDS: Final = 300  # how long a streamed request may wait for its connection; it lasts as long as it lasts
 
 FULL_OBJECT: Final = ("crc64nvme", "crc32c")  # what parts' checksums combine into; S3 takes CRCs only
-
-_CHECKSUM_FIELDS: Final[Mapping[str, str]] = {
-    "crc64nvme": "ChecksumCRC64NVME",
-    "crc32c": "ChecksumCRC32C",
-    "crc32": "ChecksumCRC32",
-    "sha256": "ChecksumSHA256",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPart:
-    """A part that storage holds. Many stores list no checksum."""
-
-    number: int
-    size: int
-    etag: str
-    checksum: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class DonePart:
-    """A part as Complete names it; its checksum is needed when the upload was opened for a composite one (SHA-256)."""
-
-    number: int
-    etag: str
-    checksum: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object as storage describes it; `checksum_type` is FULL_OBJECT, COMPOSITE or, on most stores, absent."""
-
-    size: int
-    etag: str
-    content_type: str | None
-    modified: datetime
-    metadata: dict[str, str]
-    checksum: str | None
-    checksum_algorithm: str | None
-    checksum_type: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ListedObject:
-    key: str
-    size: int
-    etag: str
-    modified: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class OpenUpload:
-    """A multipart upload that was neither completed nor aborted."""
-
-    key: str
-    storage_upload_id: str
-    initiated: datetime
 
 
 class S3:
@@ -214,7 +167,7 @@ class S3:
         request: dict[str, Any] = {"Bucket": bucket, "Key": key, "Metadata": encode_metadata(metadata or {})}
         if content_type:
             request["ContentType"] = content_type
-        if checksum_algorithm in _CHECKSUM_FIELDS:
+        if checksum_algorithm in CHECKSUM_FIELDS:
             request["ChecksumAlgorithm"] = str(checksum_algorithm).upper()
             request["ChecksumType"] = "COMPOSITE" if checksum_algorithm == "sha256" else "FULL_OBJECT"
         with translated("create_multipart"):
@@ -321,7 +274,7 @@ class S3:
             copied = answer.get("CopyPartResult")
             if not copied:  # a store that does not know of copies took it for an empty part
                 raise Misconfigured("storage_unsupported", "This storage does not make parts of objects.")
-            checksum = copied.get(_CHECKSUM_FIELDS.get(algorithm, ""))
+            checksum = copied.get(CHECKSUM_FIELDS.get(algorithm, ""))
             return bare_etag(copied["ETag"]), str(checksum) if checksum else None
 
     async def list_parts(self, bucket: str, key: str, storage_upload_id: str) -> list[StoredPart]:
@@ -338,7 +291,9 @@ class S3:
                     Bucket=bucket, Key=key, UploadId=storage_upload_id, PartNumberMarker=marker
                 )
                 listed = page.get("Parts", [])
-                parts += [StoredPart(p["PartNumber"], p["Size"], bare_etag(p["ETag"]), _checksum(p)[0]) for p in listed]
+                parts += [
+                    StoredPart(p["PartNumber"], p["Size"], bare_etag(p["ETag"]), checksum_of(p)[0]) for p in listed
+                ]
             if not page.get("IsTruncated"):
                 return sorted(parts, key=lambda part: part.number)
             # SeaweedFS sorts parts as text, so its pages break at part 10000: an error beats a list with holes.
@@ -368,7 +323,7 @@ class S3:
             Rejected: storage_checksum_mismatch, storage_part_unknown, storage_part_too_small.
             Unavailable: it may have happened, or not.
         """
-        field = _CHECKSUM_FIELDS.get(checksum_algorithm)
+        field = CHECKSUM_FIELDS.get(checksum_algorithm)
         listed: list[dict[str, Any]] = []
         for part in sorted(parts, key=lambda part: part.number):
             named: dict[str, Any] = {"PartNumber": part.number, "ETag": f'"{bare_etag(part.etag)}"'}
@@ -378,7 +333,7 @@ class S3:
             if checksum_algorithm not in FULL_OBJECT:
                 message = f"Storage knows no {checksum_algorithm[:40]!r} of a whole object made of parts."
                 raise Invalid("storage_request_refused", message)
-            request |= {_CHECKSUM_FIELDS[checksum_algorithm]: checksum, "ChecksumType": "FULL_OBJECT"}
+            request |= {CHECKSUM_FIELDS[checksum_algorithm]: checksum, "ChecksumType": "FULL_OBJECT"}
         if size is not None:
             request["MpuObjectSize"] = size
         with translated("complete_multipart"):
@@ -417,7 +372,7 @@ class S3:
         try:
             with translated("head"):
                 found = await self.client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
-                return _stored_object(found)
+                return stored_object(found)
         except NotFound:
             return None
 
@@ -495,40 +450,13 @@ class S3:
                     yield ListedObject(item["Key"], item["Size"], bare_etag(item["ETag"]), modified)
 
 
-def bare_etag(etag: str) -> str:
-    """An ETag without its quotes: clients report it both ways."""
-    return etag.strip('"')
-
-
 def _with_checksum(checksum: str | None, algorithm: str) -> dict[str, Any]:
     """botocore's parameter for a body's checksum. Raises `Invalid` for an algorithm we do not know."""
     if checksum is None:
         return {}
     checksum_header(algorithm)
-    return {_CHECKSUM_FIELDS.get(algorithm, "ContentMD5"): checksum}
+    return {CHECKSUM_FIELDS.get(algorithm, "ContentMD5"): checksum}
 
 
 def _checksum_headers(checksum: str | None, algorithm: str) -> dict[str, str]:
     return {} if checksum is None else {checksum_header(algorithm): checksum}
-
-
-def _checksum(answer: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """(checksum, its algorithm) of an answer that may carry one of several, or none."""
-    for algorithm, field in _CHECKSUM_FIELDS.items():
-        if value := answer.get(field):
-            return str(value), algorithm
-    return None, None
-
-
-def _stored_object(found: Mapping[str, Any]) -> StoredObject:
-    checksum, algorithm = _checksum(found)
-    return StoredObject(
-        size=found["ContentLength"],
-        etag=bare_etag(found["ETag"]),
-        content_type=found.get("ContentType"),
-        modified=found["LastModified"].astimezone(UTC),
-        metadata=decode_metadata(found.get("Metadata", {})),
-        checksum=checksum,
-        checksum_algorithm=algorithm,
-        checksum_type=found.get("ChecksumType"),
-    )
