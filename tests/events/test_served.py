@@ -275,7 +275,7 @@ def test_a_stopping_server_ends_its_streams_and_readers_go_on_elsewhere(settings
         writing.start()
         try:
             listeners[0].until(100)
-            assert running.stop() < 5, "open streams hold it up"
+            assert running.stop() < 8, "open streams hold it up until it is killed after 10 seconds"
             assert "refused to gracefully stop" not in running.log.read_text()
             for connection in idle:
                 while connection.recv(65536):
@@ -289,7 +289,7 @@ def test_a_stopping_server_ends_its_streams_and_readers_go_on_elsewhere(settings
             for listener in listeners:
                 listener.close()
             writing.join()
-        assert running.stop() < 5
+        assert running.stop() < 8
 
 
 def test_the_command_follows_and_ends(settings: Settings, api: Api, tmp_path: Path) -> None:

@@ -186,7 +186,8 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
 async def follow_events(stream: Stream) -> Response:
     """What happens from now on to all that you may see, live.
 
-    With `Last-Event-ID` (or `after`) it goes on right after that event, on whatever server: nothing is lost or repeated.
+    With `Last-Event-ID` (or `after`) it goes on right after that event, on whatever server: nothing is lost or repeated, as
+    long as events are kept (90 days, unless the operator chose otherwise).
     """
     return await stream.open(Reach(stream.who), history=False)
 
