@@ -14,6 +14,8 @@ COLUMNS = columns(Part)
 
 
 async def some(conn: Conn, upload_id: UUID, numbers: Sequence[int]) -> dict[int, Part]:
+    if not numbers:
+        return {}
     query = f"SELECT {COLUMNS} FROM parts WHERE upload_id = %(id)s AND number = ANY(%(numbers)s)"
     rows = await fetch_all(conn, PART, query, {"id": upload_id, "numbers": list(numbers)})
     return {row.number: row for row in rows}
@@ -102,6 +104,8 @@ async def drop_beyond(conn: Conn, upload_id: UUID, count: int) -> None:
 
 async def release(conn: Conn, upload_id: UUID, numbers: Sequence[int]) -> list[tuple[int, int]]:
     """Take (number)s back; returns the (number, size) of those that were held."""
+    if not numbers:
+        return []
     cursor = await conn.execute(
         """UPDATE parts SET etag = NULL, held_at = NULL, way = NULL, copied_etag = NULL
         WHERE upload_id = %s AND number = ANY(%s) AND held_at IS NOT NULL RETURNING number, size""",

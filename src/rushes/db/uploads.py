@@ -143,6 +143,8 @@ async def set_size(conn: Conn, upload_id: UUID, size: int, part_count: int, now:
 
 async def declare(conn: Conn, upload_id: UUID, checksums: Mapping[str, str]) -> None:
     """Add {algorithm: value} to what the client says of the whole file."""
+    if not checksums:
+        return
     query = "UPDATE uploads SET declared = declared || %s WHERE id = %s"
     await conn.execute(query, [Jsonb(dict(checksums)), upload_id])
 

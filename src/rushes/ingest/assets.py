@@ -72,7 +72,7 @@ async def status(
     ctx: Context, who: Principal, *, asset_id: UUID | None = None, upload_id: UUID | None = None
 ) -> Status:
     """The state of things by asset or by upload. Raises `NotFound`."""
-    async with ctx.db.transaction() as conn:
+    async with ctx.db.reading() as conn:
         if upload_id is not None:
             upload = await uploads.get(conn, who, upload_id)
             if upload is None:

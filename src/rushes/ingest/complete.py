@@ -19,7 +19,7 @@ from rushes.ingest.slices import finish_waiting
 from rushes.model import Part, Principal, Upload, UploadState
 from rushes.wire import CompleteUpload
 
-FIRST_LOOK = 0.02  # seconds; looks grow apart up to LAST_LOOK
+FIRST_LOOK = 0.1  # seconds: as often as workers look for work; looks grow apart up to LAST_LOOK
 LAST_LOOK = 0.25
 NAMED_MISSING = 1_000  # missing parts named in one answer
 

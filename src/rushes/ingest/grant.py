@@ -72,7 +72,7 @@ async def _record(
 
 
 async def find(ctx: Context, who: Principal, upload_id: UUID) -> Upload:
-    async with ctx.db.transaction() as conn:
+    async with ctx.db.reading() as conn:
         upload = await uploads.get(conn, who, upload_id)
     if upload is None:
         raise NotFound("upload_not_found", "There is no such upload.")
@@ -126,7 +126,7 @@ async def open_parts(conn: Conn, upload: Upload, want: Sequence[WantedPart], now
         for number, (length, checksum) in sorted(wanted.items())
         if number not in known or (known[number].size, known[number].checksum) != (length, checksum)
     ]
-    await ledger.reopen(conn, upload, opened, now)
+    await ledger.reopen(conn, upload, opened, now, again=[number for number, _, _ in opened if number in known])
 
 
 def plan_of(upload: Upload) -> PartPlan:

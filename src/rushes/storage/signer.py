@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
@@ -43,12 +43,13 @@ _CHECKSUM_HEADERS: Final[Mapping[str, str]] = {
     "sha256": "x-amz-checksum-sha256",
     "md5": "content-md5",
 }
-# Base64 of exactly 8, 4, 32 and 16 bytes: clients' text becomes part of what we sign, so its shape is fixed to the bit.
+# Lines of the base64 of exactly 8, 4, 32 and 16 bytes: clients' text becomes part of what we sign, so its shape is fixed to
+# the bit.
 _CHECKSUM_SHAPES: Final[Mapping[str, re.Pattern[str]]] = {
-    "crc64nvme": re.compile(r"[A-Za-z0-9+/]{10}[AEIMQUYcgkosw048]="),
-    "crc32c": re.compile(r"[A-Za-z0-9+/]{5}[AQgw]=="),
-    "sha256": re.compile(r"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="),
-    "md5": re.compile(r"[A-Za-z0-9+/]{21}[AQgw]=="),
+    "crc64nvme": re.compile(r"(?:[A-Za-z0-9+/]{10}[AEIMQUYcgkosw048]=\n)+"),
+    "crc32c": re.compile(r"(?:[A-Za-z0-9+/]{5}[AQgw]==\n)+"),
+    "sha256": re.compile(r"(?:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=\n)+"),
+    "md5": re.compile(r"(?:[A-Za-z0-9+/]{21}[AQgw]==\n)+"),
 }
 _HEADER_NAME: Final = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+")
 _HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
@@ -102,7 +103,7 @@ class PartSigner:
         expires_at: datetime,
     ) -> None:
         self._header = header
-        self._fits = fits.fullmatch
+        self._fits = fits
         self._canonical = canonical
         self._tail = tail
         self._inner = inner
@@ -124,16 +125,16 @@ class PartSigner:
         Raises:
             Invalid: a number, length or checksum that no S3 would take.
         """
-        header, before, after, fits = self._header, self._before, self._after, self._fits
+        wanted = list(parts)
+        self._check(wanted)
+        header, before, after = self._header, self._before, self._after
         canonical, inner, outer = self._canonical.copy, self._inner.copy, self._outer.copy
         a, b, c = self._tail
         signed: list[SignedPart] = []
-        known, middle = None, ""  # all parts but the last have one length
-        for number, length, checksum in parts:
-            if length != known and 0 <= length <= MAX_PART_LENGTH:
+        known, middle = -1, ""  # all parts but the last have one length
+        for number, length, checksum in wanted:
+            if length != known:
                 known, middle = length, f"{a}{length}{b}"
-            if not (0 < number <= MAX_PART_NUMBER and length == known and fits(checksum)):
-                raise _unsignable(header, number, length, checksum)
             request = canonical()
             request.update(f"{number}{middle}{checksum}{c}".encode())
             message = inner()
@@ -142,6 +143,25 @@ class PartSigner:
             signature.update(message.digest())
             signed.append((f"{before}{number}{after}{signature.hexdigest()}", {header: checksum}))
         return signed
+
+    def _check(self, wanted: Sequence[tuple[int, int, str]]) -> None:
+        """Raise `Invalid` for the first that cannot be signed. One look at all is a fifth of the time of many looks."""
+        if not wanted:
+            return
+        numbers, lengths, checksums = zip(*wanted, strict=True)
+        lines = "\n".join((*checksums, ""))
+        right = self._fits.fullmatch(lines) and lines.count("\n") == len(wanted)  # no checksum that is two
+        if (
+            right
+            and 0 < min(numbers) <= max(numbers) <= MAX_PART_NUMBER
+            and min(lengths) >= 0
+            and (max(lengths) <= MAX_PART_LENGTH)
+        ):
+            return
+        for number, length, checksum in wanted:
+            fits = self._fits.fullmatch(f"{checksum}\n") and "\n" not in checksum
+            if not (0 < number <= MAX_PART_NUMBER and 0 <= length <= MAX_PART_LENGTH and fits):
+                raise _unsignable(self._header, number, length, checksum)
 
 
 class Signer:
