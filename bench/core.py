@@ -4,8 +4,9 @@
 
 All talk to the same stand-in store (`bench.standin`), which checks signature, length and checksum headers of every call and
 keeps no bytes; parts are sent there with their bodies described, by the client. What is measured is the CPU of the process
-that a client asks: our API, Companion's node, a Python program with botocore. Worker and database are shown apart: the others
-have neither, keep no session and verify nothing. Runs take turns, so that a busy machine slows all of them alike.
+that a client asks: our API, Companion's node, a Python program with botocore. Worker (which only finalizes here) and database
+are shown apart: the others have neither, keep no session and verify nothing. Runs take turns, so that a busy machine slows all
+of them alike.
 Needs node and npm; Companion is installed, pinned by `bench/companion/package.json`, in the user's cache.
 """
 
@@ -86,15 +87,29 @@ async def at_once(count: int, one: Callable[[int, int], Awaitable[None]]) -> Non
 
 
 def ours(api: str, store: str, pids: dict[str, int], conn: Connection[tuple[object, ...]]) -> Contender:
-    senders = [Sender.to(api, store) for _ in range(AT_ONCE)]
-
-    async def one(line: int, session: int) -> None:
-        await senders[line].session(PARTS * PART)
-
     async def run(count: int) -> None:
+        senders = [Sender.to(api, store) for _ in range(AT_ONCE)]
+
+        async def one(line: int, session: int) -> None:
+            await senders[line].session(PARTS * PART)
+
         await at_once(count, one)
+        for sender in senders:
+            await sender.close()
 
     return Contender("rushes", run, pids, settle=lambda: until_idle(conn))
+
+
+def without_media(conn: Connection[tuple[object, ...]]) -> None:
+    """What is measured ends with finalize: the media jobs that would follow, and could read nothing, never start."""
+    conn.execute(
+        """CREATE FUNCTION without_media() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN IF NEW.name = 'process' THEN NEW.status := 'CANCELLED'; END IF; RETURN NEW; END $$"""
+    )
+    conn.execute(
+        """CREATE TRIGGER without_media BEFORE INSERT ON dbos.workflow_status
+        FOR EACH ROW EXECUTE FUNCTION without_media()"""
+    )
 
 
 def until_idle(conn: Connection[tuple[object, ...]]) -> None:
@@ -157,6 +172,9 @@ def companion(name: str, url: str, store: str, pid: int, *, batch: bool) -> Cont
 
     async def run(count: int) -> None:
         await at_once(count, one)
+        for line in lines:
+            for each in line:
+                await each.close()
 
     return Contender(name, run, {"answering": pid})
 
@@ -247,6 +265,7 @@ def staged(stack: ExitStack, directory: Path, *, alone: bool) -> Scene:
     pids = {"answering": api_pid, "worker": stack.enter_context(processes.worker(settings, log)), "database": database}
     assert settings.database_url is not None, "just made"
     conn = stack.enter_context(psycopg.connect(settings.database_url.get_secret_value(), autocommit=True))
+    without_media(conn)
     peers = []
     if not alone:
         url, node = stack.enter_context(companion_process(store, log))

@@ -91,6 +91,8 @@ class Uploader:
     async def ask(self, name: str, method: str, path: str, body: Json | None = None) -> Reply:
         """A request to an API process drawn at random. Raises `Lost` for a 5xx."""
         headers = {"Authorization": f"Bearer {self.bearer}", "Content-Type": "application/json"}
+        if name == "begin":
+            headers["Idempotency-Key"] = f"{self.chance.random()}"
         data = b"" if body is None else json.dumps(body).encode()
         reply = await self.over(name, self.chance.choice(self.pods), method, path, headers, data)
         if reply.status >= 500:
@@ -99,9 +101,19 @@ class Uploader:
 
     async def over(self, name: str, server: str, method: str, path: str, headers: dict[str, str], data: bytes) -> Reply:
         free = self.free.setdefault(server, [])
-        wire = free.pop() if free else Wire(server)
         start = time.perf_counter()
-        reply = await wire.request(method, path, headers, data)
+        while free:  # a line that was idle may have been closed meanwhile; every client sends such a request again
+            wire = free.pop()
+            try:
+                reply = await wire.request(method, path, headers, data)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                wire.drop()
+                self.statuses["idle line closed"] = self.statuses.get("idle line closed", 0) + 1
+            else:
+                break
+        else:
+            wire = Wire(server)
+            reply = await wire.request(method, path, headers, data)
         self.times.setdefault(name, []).append(time.perf_counter() - start)
         key = f"{name} {reply.status}"
         self.statuses[key] = self.statuses.get(key, 0) + 1
