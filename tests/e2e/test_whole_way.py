@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rushes.checksum import crc64nvme, encode
-from rushes.errors import Rejected
+from rushes.errors import OverQuota, Rejected
 from rushes.model import Layout
 from rushes.wire import BeginUpload
 from tests.e2e.equipment import Site, names, sha256, until
@@ -83,6 +84,32 @@ def test_an_undecodable_file_fails_with_a_reason_and_is_kept(stack: Site, tmp_pa
     assert asset.original_url is not None
     with urllib.request.urlopen(asset.original_url, timeout=30) as reply:
         assert reply.read() == path.read_bytes()
+
+
+def test_limits_are_set_and_seen_from_the_command_line(stack: Site, clip: Path) -> None:
+    """On the stack that runs here, without a word about where it is."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RUSHES_")}
+    environment = kept | {"RUSHES_DATA_DIR": str(stack.running.data_dir)}
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "rushes", *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    told = json.loads(run("usage", "--creators", "--json"))
+    assert told["tenant"] == "local"
+    assert told["tenant_used"]["stored"] == sum(creator["used"]["stored"] for creator in told["creators"])
+    assert "tenant stored" in run("usage")
+    try:
+        run("tenant", "set", "local", "--stored", "1B")
+        with pytest.raises(OverQuota) as refused:
+            stack.client.upload(clip)
+        assert refused.value.code == "tenant_quota_exceeded"
+    finally:
+        run("tenant", "set", "local", "--stored", "none")
+    assert "any size" in run("tenant", "show", "local")
+    assert "local: " in run("tenant", "list")
 
 
 def test_a_published_asset_can_be_processed_again_and_stays_readable(stack: Site) -> None:
