@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -169,6 +170,31 @@ async def test_a_file_that_kills_its_workers_ends_as_failed(settings: Settings, 
             assert await rows(ctx, jobs_left) == [("failed",), ("failed",)]
             engine = "SELECT status FROM dbos.workflow_status WHERE status <> 'SUCCESS'"
             await until(lambda: none(ctx, engine), 5, "workflows that are not done")
+
+
+async def test_an_original_that_was_read_before_it_counted_is_not_read_again(alone: Context, bench: Bench) -> None:
+    """Unless it is processed anew after it was published: then it may have changed since."""
+    data = picture(9)
+    sha256 = hashlib.sha256(data).hexdigest()
+    upload = await ingest_without_worker(alone, WHO, data, "a.png")
+    change = "UPDATE assets SET sha256 = %s, published_at = %s WHERE id = %s RETURNING 1"
+    reads = 0
+
+    async def counted(*args: Any, **how: Any) -> AsyncIterator[bytes]:
+        nonlocal reads
+        reads += 1
+        async for chunk in alone.storage.s3.get_range(*args, **how):
+            yield chunk
+
+    ctx = with_storage(alone, get_range=counted)
+    for known, published, expected in ((sha256, None, 0), (None, None, 1), (sha256, alone.now(), 1)):
+        await rows(alone, change, known, published, upload.asset_id)
+        (run,) = await claimed(alone, upload.asset_id)
+        reads = 0
+        assert await run_stage(ctx, bench, str(await _add_row(run, "digest"))) == "succeeded"
+        assert reads == expected
+        assert await rows(alone, "SELECT sha256 FROM assets WHERE id = %s", upload.asset_id) == [(sha256,)]
+        await rows(alone, "DELETE FROM jobs WHERE parent_id = %s RETURNING 1", run.job.id)
 
 
 async def none(ctx: Context, query: str) -> bool:
