@@ -164,6 +164,37 @@ async def test_nonsense_begins_nothing(desk: Desk) -> None:
     assert (await ann.read("uploads"))["items"] == []
 
 
+@pytest.mark.parametrize("state", ["finalizing", "ingested"])
+async def test_a_checksum_that_comes_too_late_is_never_taken_as_verified(desk: Desk, state: str) -> None:
+    """Another complete had begun to finalize without it."""
+    ann, upload = await begun(desk)
+    await ann.complete(upload, await ann.send(upload, DATA))
+    if state == "ingested":
+        assert await desk.finalize(upload["upload_id"]) == "ingested"
+    sha256 = hashlib.sha256(DATA).hexdigest()
+    late = problem(await ann.complete(upload, checksum=f"sha256:{sha256}"), 409, "checksum_late")
+    assert late == {"algorithm": "sha256", "declared": sha256, "computed": None}
+    wrong = problem(await ann.complete(upload, checksum=crc(b"another file")), 409, "checksum_mismatch")
+    assert (wrong["declared"], wrong["computed"]) == (crc(b"another file"), crc(DATA))
+    right = await ann.complete(upload, checksum=crc(DATA))  # storage is held to it anyway
+    assert right.status_code == (200 if state == "ingested" else 202)
+    if state == "finalizing":
+        assert await desk.finalize(upload["upload_id"]) == "ingested"
+    await desk.sql("UPDATE assets SET sha256 = %(sha)s WHERE id = %(id)s", sha=sha256, id=upload["asset_id"])
+    assert (await ann.complete(upload, checksum=f"sha256:{sha256}")).status_code == 200
+    problem(await ann.complete(upload, checksum="sha256:" + "0" * 64), 409, "checksum_mismatch")
+
+
+async def test_what_was_declared_before_may_be_said_again(desk: Desk) -> None:
+    ann, upload = await begun(desk, checksum=claims(DATA))
+    done = await ann.send(upload, DATA)
+    for _ in range(2):
+        assert (await ann.complete(upload, done, checksum=claims(DATA))).status_code == 202
+    assert await desk.finalize(upload["upload_id"]) == "ingested"
+    assert (await ann.complete(upload, done, checksum=claims(DATA))).status_code == 200
+    problem(await ann.complete(upload, done, checksum="md5:" + "0" * 32), 409, "checksum_contradicts")
+
+
 # --- the manifest -----------------------------------------------------------------------------------------------------
 
 

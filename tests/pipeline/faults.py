@@ -159,14 +159,14 @@ FAULTS: dict[str, Callable[[random.Random], list[Fault]]] = {
     "200 with a page of a proxy's": lambda rng: [
         Fault("complete list head", instead(answer("200 OK", "<html>Welcome</html>")), rng.randint(1, 3))
     ],
-    "5xx": lambda rng: [Fault("complete list head", instead(*FAILURES), rng.randint(1, 6))],
+    "5xx": lambda rng: [Fault("complete list head get", instead(*FAILURES), rng.randint(1, 6))],
     "5xx, although done": lambda rng: [Fault("complete", although_done(*FAILURES), rng.randint(1, 6))],
     "refused for a moment": lambda rng: [Fault("complete list", instead(*REFUSALS), rng.randint(1, 3))],
-    "hangs": lambda rng: [Fault(rng.choice(("complete", "list", "head")), hang, rng.randint(1, 3))],
+    "hangs": lambda rng: [Fault(rng.choice(("complete", "list", "head", "get")), hang, rng.randint(1, 3))],
     "hangs, although done": lambda rng: [Fault("complete", hang_done, rng.randint(1, 3))],
     "complete lands late": lambda rng: [Fault("complete", land_late, rng.randint(1, 2))],
     "NoSuchUpload for a moment": lambda rng: [Fault("complete list", instead(NOT_FOUND), rng.randint(1, 2))],
-    "answers are cut": lambda rng: [Fault("complete list head", cut, rng.randint(1, 6))],
+    "answers are cut": lambda rng: [Fault("complete list head get", cut, rng.randint(1, 6))],
     "a bit of Complete flips": lambda rng: [Fault("complete", flip, rng.randint(1, 3))],
     "parts are listed out of order": lambda rng: [Fault("list", changing(shuffled), ALWAYS)],
     "a part is not listed": lambda rng: [Fault("list", changing(short_of_one), 1)],

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 
 from rushes.config import Settings
 from rushes.ingest.abort import discard
-from rushes.pipeline.finalize import run_finalize
+from rushes.pipeline.finalize import run_finalize, run_verify
 from rushes.plan import MIN_PART
 from rushes.storage import S3, Credentials
 from tests.conftest import ROUNDS, SEED
@@ -90,11 +90,12 @@ class Case:
         )
         start = rng.randrange(len(BYTES) - size)
         ann = desk.person()
-        upload = await ann.begin(size, part_size=MIN_PART)
+        algorithm = rng.choice(("crc64nvme", "crc64nvme", "crc32c", "md5", "sha256"))  # the last is read by a worker
+        upload = await ann.begin(size, part_size=MIN_PART, checksum_algorithm=algorithm)
         return cls(desk, rng, ann, upload, BYTES[start : start + size])
 
     def __str__(self) -> str:
-        return f"{len(self.data)} bytes in {self.upload['part_count']} parts"
+        return f"{len(self.data)} bytes in {self.upload['part_count']} parts with {self.upload['checksum_algorithm']}"
 
     async def send(self, numbers: list[int]) -> list[Json]:
         """Send these parts in any order; what gets reported of them, in any order, ETags quoted or not."""
@@ -110,9 +111,10 @@ class Case:
         """Run the workflow, now and then twice at once; the state and the problem it left the upload in."""
         id_ = self.upload["upload_id"]
         ((attempt,),) = await self.desk.sql("SELECT attempt FROM uploads WHERE id = %(id)s", id=id_)
-        runs = (run_finalize(self.desk.ctx, Directly(), id_, attempt) for _ in range(self.rng.choice((1, 1, 2))))
+        runs = [run_finalize(self.desk.ctx, Directly(), id_, attempt) for _ in range(self.rng.choice((1, 1, 2)))]
         async with asyncio.timeout(120):
-            await asyncio.gather(*runs)
+            if "verifying" in await asyncio.gather(*runs):
+                await asyncio.gather(*(run_verify(self.desk.ctx, Directly(), id_, attempt) for _ in runs))
         ((state, why),) = await self.desk.sql("SELECT state, problem FROM uploads WHERE id = %(id)s", id=id_)
         return state, why
 

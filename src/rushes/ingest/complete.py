@@ -7,10 +7,12 @@ it there and wait for the same verdict.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from uuid import UUID
 
 from rushes import events
-from rushes.db import parts, slices, uploads
+from rushes.checksum import combined
+from rushes.db import Conn, assets, parts, slices, uploads
 from rushes.errors import Conflict
 from rushes.ingest import declared, staged, unsized
 from rushes.ingest.context import Context, Work
@@ -41,8 +43,9 @@ async def complete(ctx: Context, who: Principal, upload_id: UUID, request: Compl
 async def start(ctx: Context, who: Principal, upload_id: UUID, request: CompleteUpload) -> list[int]:
     """Move to `finalizing` and enqueue the workflow; or return the parts that are certainly missing.
 
-    Raises `Conflict` when what is declared of the whole file contradicts what was (checksum_contradicts), or the
-    manifest the ledger (manifest_mismatch); `Invalid` for checksums that are none.
+    Raises `Conflict` when what is declared of the whole file contradicts what was (checksum_contradicts) or comes too
+    late to be verified (checksum_late), or the manifest contradicts the ledger (manifest_mismatch); `Invalid` for
+    checksums that are none.
     """
     claimed = declared.parse(request.checksum)
     now = ctx.now()
@@ -51,6 +54,8 @@ async def start(ctx: Context, who: Principal, upload_id: UUID, request: Complete
         unsized.check_said(upload, request.size)
         if upload.state is UploadState.INITIATED:
             return list(range(1, upload.part_count + 1)) if upload.size_known else [1]
+        if upload.state in {UploadState.FINALIZING, UploadState.INGESTED}:
+            await _check_late(conn, upload, claimed)
         if upload.state is not UploadState.UPLOADING:
             return []
         await record_done(conn, upload, request.done, now)
@@ -69,6 +74,32 @@ async def start(ctx: Context, who: Principal, upload_id: UUID, request: Complete
             await ctx.engine.enqueue(conn, finalize_work(upload))
         await events.append(conn, "upload_finalizing", upload, now)
     return []
+
+
+async def _check_late(conn: Conn, upload: Upload, claimed: Mapping[str, str]) -> None:
+    """A checksum that comes when finalizing has begun is not verified with it: never answer as if it were.
+
+    Raises `Conflict`: checksum_contradicts what was declared before, checksum_mismatch with what is known by now, or
+    checksum_late when nothing is.
+    """
+    late = declared.added(upload.declared, claimed)
+    if not late:
+        return
+    rows = [(part.checksum, part.size) for part in await parts.all_of(conn, upload.id)]
+    asset = await assets.load(conn, upload.asset_id)
+    assert asset is not None, "begin made it, and the upload refers to it"
+    known: dict[str, str | None] = {asset.checksum_algorithm: asset.checksum, "sha256": asset.sha256}
+    known |= {upload.checksum_algorithm: combined(upload.checksum_algorithm, rows)}
+    for algorithm, value in late.items():
+        facts = {"algorithm": algorithm, "declared": value, "computed": known.get(algorithm)}
+        if facts["computed"] is None:
+            message = f"The {algorithm} came after the upload was completed without it, so it was not verified."
+            raise Conflict("checksum_late", message, **facts)
+        if facts["computed"] != value:
+            message = (
+                f"The whole file's {algorithm} is {facts['computed']}, not {value}; it was completed without that."
+            )
+            raise Conflict("checksum_mismatch", message, **facts)
 
 
 async def _put_together(ctx: Context, who: Principal, upload_id: UUID) -> bool:
