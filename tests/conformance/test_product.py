@@ -10,7 +10,7 @@ from rushes.ingest.capabilities import capabilities_of
 from rushes.plan import MIN_PART
 from rushes.storage import Capabilities
 from tests.ingest.equipment import Desk, pieces, some_bytes
-from tests.ingest.test_staged import copy_all
+from tests.ingest.staging import copy_all
 
 DATA = some_bytes(2 * MIN_PART + 12_345, seed=7)
 

@@ -27,7 +27,7 @@ from tests.ingest.equipment import (
     some_bytes,
     somebody,
 )
-from tests.ingest.test_staged import copy_all
+from tests.ingest.staging import copy_all
 
 HEADER = "x-amz-checksum-crc64nvme"
 DATA = some_bytes(TWO_PARTS)
