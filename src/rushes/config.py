@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     storage_public_endpoint: str | None = Field(
         None,
         description="The S3 endpoint as clients reach it; grants are signed for it. With `storage_endpoint` and without "
-        "this one, clients send their parts through the API.",
+        "this one, clients send their parts through the API; an empty text says so to `rushes up` as well.",
     )
     storage_accelerate: bool = Field(
         False,

@@ -203,22 +203,22 @@ def app_from_environment() -> FastAPI:
     die_with_parent()
     settings = Settings()
     configure_logs(settings.log_level, settings.log_format)
-    return app(settings, on_start=_end_streams_on_signal)
+    return app(settings, on_start=_hurry_on_signal)
 
 
-def app(settings: Settings, *, on_start: Callable[[Feed], None] | None = None) -> FastAPI:
+def app(settings: Settings, *, on_start: Callable[[Sequence[Callable[[], None]]], None] | None = None) -> FastAPI:
     verifier = tokens.Verifier(settings)
 
     @asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
         async with open_context(settings) as context:
-            feed = Feed(context.db, most=_room_for_streams(settings))
+            feed, relays = Feed(context.db, most=_room_for_streams(settings)), Relays(settings.relay_most)
             application.state.context = context
             application.state.verifier = verifier
-            application.state.relays = Relays(settings.relay_most)
+            application.state.relays = relays
             application.state.feed = feed
             if on_start is not None:
-                on_start(feed)
+                on_start((feed.stop, relays.stop))
             try:
                 async with beside(capabilities.keep_fresh(context)):
                     yield
@@ -228,15 +228,21 @@ def app(settings: Settings, *, on_start: Callable[[Feed], None] | None = None) -
     return create_app(lifespan, settings.cors_origins)
 
 
-def _end_streams_on_signal(feed: Feed) -> None:
-    """End event streams when the process is told to stop: granian waits for open answers before it says so itself.
+def _hurry_on_signal(stops: Sequence[Callable[[], None]]) -> None:
+    """End event streams, and stop waiting for silent senders, when the process is told to stop: granian waits for open
+    answers before it says so itself.
 
     The event loop has granian's own handlers for these signals. It hears of them by its wake-up descriptor, whatever Python
     function is set beside that, so this one comes in addition.
     """
     loop = asyncio.get_running_loop()
+
+    def heard(*_: object) -> None:
+        for stop in stops:
+            loop.call_soon_threadsafe(stop)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(feed.stop))
+        signal.signal(number, heard)
         signal.siginterrupt(number, False)
 
 

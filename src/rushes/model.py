@@ -258,6 +258,7 @@ class Slice:
 
     number: int  # the part's
     checksum: str  # of the whole part, as its sender claims it; empty when nothing was claimed
+    total: int  # bytes of the whole part
     start: int  # in the part
     length: int
     crc: str  # CRC64NVME of these bytes, as they came

@@ -353,6 +353,13 @@ async def forgotten(desk: Desk, person: Person, *, claim: bool, dead_for: float)
     data = some_bytes(MIN_PART + MIB, 5)
     part = data[:MIN_PART]
     await slice_(person, upload, 1, part, 0, MIN_PART - MIB - 1, claim=claim)
+    if claim:
+        await desk.sql(
+            "INSERT INTO parts (upload_id, number, size, checksum, grants) VALUES (%(id)s, 1, %(size)s, %(sum)s, 1)",
+            id=upload["upload_id"],
+            size=MIN_PART,
+            sum=crc(part),
+        )
     await desk.sql(
         """INSERT INTO assemblies (upload_id, number, assembler, since)
         VALUES (%(id)s, 1, gen_random_uuid(), now() - %(dead)s)""",
@@ -463,8 +470,10 @@ async def test_a_cut_connection_loses_less_than_a_slice(desk: Desk, person: Pers
 async def test_a_range_of_the_file_makes_sense(desk: Desk, person: Person) -> None:
     size = len(LONG)
     upload = await person.begin(size, part_size=MIN_PART)
-    for where in (f"bytes 0-9/{size + 1}", "bytes 0-9/*", f"bytes 9-0/{size}"):
+    for where in ("bytes 0-9/*", f"bytes 9-0/{size}", f"bytes {size}-{size + 9}/{size}"):
         problem(await content(person, upload, LONG[:10], where), 400, "range_invalid")
+    problem(await content(person, upload, LONG[:10], f"bytes 0-9/{size - 1}"), 400, "length_wrong")
+    problem(await content(person, upload, LONG[:10], f"bytes 0-9/{size + 1}"), 413, "body_too_large")
     problem(await content(person, upload, LONG[:10], f"bytes 0-9/{size}"), 422, "slice_too_small")
     problem(await content(person, upload, LONG[:10]), 400, "length_wrong")
     problem(await content(person, upload, LONG + b"!"), 413, "body_too_large")
@@ -480,6 +489,64 @@ async def test_a_file_goes_on_behind_a_part_whose_assembler_died(desk: Desk, per
     assert asked.headers["range"] == f"bytes=0-{MIN_PART - 1}"
     rest = await content(person, upload, data[MIN_PART:], f"bytes {MIN_PART}-{size - 1}/{size}")
     await finished(desk, person, upload, data, rest)
+
+
+async def unsized(person: Person, **fields: object) -> Json:
+    said = {"filename": "take two.mov", "content_type": "video/quicktime", "max_size": 8 * MIN_PART}
+    answer = await person.http.post("/v1/uploads", json=said | {"part_size": MIN_PART} | fields)
+    assert answer.status_code == 201, answer.text
+    return body(answer)
+
+
+@pytest.mark.parametrize("ending", ["with the last range", "with a question", "with a part's end"])
+async def test_a_file_of_unknown_size_in_ranges(desk: Desk, person: Person, ending: str) -> None:
+    data = LONG[: 2 * MIN_PART] if ending == "with a part's end" else LONG
+    upload = await unsized(person)
+    step, size = 3 * MIB, len(data)
+    starts = range(0, size, step)
+    for at in starts:
+        piece = data[at : at + step]
+        total = size if at == starts[-1] and ending == "with the last range" else "*"
+        answer = await content(person, upload, piece, f"bytes {at}-{at + len(piece) - 1}/{total}")
+        if total == "*":
+            assert (answer.status_code, answer.headers["range"]) == (308, f"bytes=0-{at + len(piece) - 1}")
+    if ending != "with the last range":
+        asked = await content(person, upload, b"", "bytes */*")
+        assert (asked.status_code, asked.headers["range"]) == (308, f"bytes=0-{size - 1}")
+        answer = await content(person, upload, b"", f"bytes */{size}")
+    await finished(desk, person, upload, data, answer)
+    assert (await person.asset(upload))["size"] == size
+
+
+async def test_a_file_of_unknown_size_in_one_request(desk: Desk, person: Person) -> None:
+    upload = await unsized(person)
+    await finished(desk, person, upload, LONG, await content(person, upload, LONG))
+
+
+async def test_the_last_part_of_an_unknown_size_is_as_long_as_it_is_sent(desk: Desk, person: Person) -> None:
+    for sliced in (False, True):
+        upload = await unsized(person)
+        first, second, last = pieces(some_bytes(2 * MIN_PART + 3 * MIB, 9))
+        assert (await relay(person, upload, 1, first)).status_code == 200
+        assert (await relay(person, upload, 2, second, **{HEADER: crc(second)})).status_code == 200
+        if sliced:
+            assert (await slice_(person, upload, 3, last, MIB, 3 * MIB - 1)).status_code == 202
+            view = body(await person.http.get(f"/v1/uploads/{upload['upload_id']}/parts/3"))
+            assert (view["length"], view["received"]) == (len(last), [[MIB, 3 * MIB - 1]])
+            assert (await slice_(person, upload, 3, last, 0, MIB - 1)).status_code == 200
+        else:
+            assert (await relay(person, upload, 3, last)).status_code == 200
+        problem(await relay(person, upload, 3, bytes(MIN_PART + 1)), 413, "body_too_large")
+        await ingested(desk, person, upload, first + second + last)
+
+
+async def test_a_file_of_unknown_size_stays_within_what_is_reserved(desk: Desk, person: Person) -> None:
+    upload = await unsized(person)
+    most = 8 * MIN_PART
+    problem(await content(person, upload, bytes(MIB), f"bytes 0-{MIB - 1}/{most + 1}"), 409, "size_mismatch")
+    problem(await content(person, upload, b"x", f"bytes {most}-{most}/*"), 400, "range_invalid")
+    assert (await relay(person, upload, 1, b"short")).status_code == 200
+    problem(await content(person, upload, LONG), 409, "size_mismatch")
 
 
 # --- grants that lead here --------------------------------------------------------------------------------------------

@@ -192,8 +192,8 @@ async def test_objects_in_the_incoming_place_without_a_session_are_deleted(desk:
     held = next(key for _, key in kept if key.endswith("held"))
     for upload, key in ((live, held), (given_up, f"{held}-of-another")):
         await desk.sql(
-            """INSERT INTO slices (upload_id, number, checksum, start, length, crc, bucket, key, created_at)
-            VALUES (%(upload)s, 1, '', 0, 1, '', %(bucket)s, %(key)s, now())""",
+            """INSERT INTO slices (upload_id, number, checksum, total, start, length, crc, bucket, key, created_at)
+            VALUES (%(upload)s, 1, '', 9, 0, 1, '', %(bucket)s, %(key)s, now())""",
             upload=upload["upload_id"],
             bucket=place.bucket,
             key=key,

@@ -116,7 +116,7 @@ async def _intake(ctx: Ctx, request: Request) -> AsyncIterator[Intake]:
     if not (length.isascii() and length.isdigit()):
         raise Invalid("length_missing", "Say how many bytes come: send Content-Length.")
     body = Intake(_chunks(request), int(length), Pace.of(ctx.settings))
-    with cast(Relays, request.app.state.relays).one():
+    with cast(Relays, request.app.state.relays).one(body):
         try:
             yield body
         except Problem:

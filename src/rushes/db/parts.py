@@ -65,16 +65,16 @@ async def prove(conn: Conn, upload_id: UUID, number: int, ticket: str, checksum:
     return cursor.rowcount == 1
 
 
-async def held_from_start(conn: Conn, upload_id: UUID) -> int:
-    """How many parts are held before the first that is not."""
+async def held_from_start(conn: Conn, upload_id: UUID) -> tuple[int, int]:
+    """(parts, bytes) held before the first part that is not."""
     cursor = await conn.execute(
-        """SELECT count(*) FROM (SELECT number, row_number() OVER (ORDER BY number) AS place
+        """SELECT count(*), COALESCE(sum(size), 0)::bigint FROM (SELECT number, size, row_number() OVER (ORDER BY number) AS place
         FROM parts WHERE upload_id = %s AND held_at IS NOT NULL) AS held WHERE number = place""",
         [upload_id],
     )
     row = await cursor.fetchone()
     assert row is not None, "an aggregate has a row"
-    return int(row[0])
+    return int(row[0]), int(row[1])
 
 
 async def hold(

@@ -32,12 +32,13 @@ async def waiting(conn: Conn, upload_id: UUID) -> list[int]:
 async def add(conn: Conn, upload_id: UUID, row: Slice, now: datetime) -> list[Place]:
     """Keep a slice that is stored; returns the objects that nobody needs any more.
 
-    Slices that claim another checksum of the part go. Of two that start at the same byte the longer one stays.
+    Slices that claim another checksum or length of the part go. Of two that start at the same byte the longer one stays.
     """
     gone = await _objects(
         conn,
-        "DELETE FROM slices WHERE upload_id = %s AND number = %s AND checksum <> %s RETURNING bucket, key",
-        [upload_id, row.number, row.checksum],
+        """DELETE FROM slices WHERE upload_id = %s AND number = %s AND (checksum, total) <> (%s, %s)
+        RETURNING bucket, key""",
+        [upload_id, row.number, row.checksum, row.total],
     )
     gone += await _objects(
         conn,
@@ -45,11 +46,20 @@ async def add(conn: Conn, upload_id: UUID, row: Slice, now: datetime) -> list[Pl
         [upload_id, row.number, row.start, row.length],
     )
     cursor = await conn.execute(
-        """INSERT INTO slices (upload_id, number, checksum, start, length, crc, bucket, key, created_at)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (upload_id, number, start) DO NOTHING""",
-        [upload_id, row.number, row.checksum, row.start, row.length, row.crc, row.bucket, row.key, now],
+        """INSERT INTO slices (upload_id, number, checksum, total, start, length, crc, bucket, key, created_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (upload_id, number, start) DO NOTHING""",
+        [upload_id, row.number, row.checksum, row.total, row.start, row.length, row.crc, row.bucket, row.key, now],
     )
     return gone if cursor.rowcount else [*gone, (row.bucket, row.key)]
+
+
+async def shorten(conn: Conn, upload_id: UUID, number: int, total: int) -> None:
+    """The part turns out to have `total` bytes. Slices that reach beyond stay as they are."""
+    await conn.execute(
+        """UPDATE slices SET total = %s WHERE upload_id = %s AND number = %s AND checksum = ''
+        AND total > %s AND start + length <= %s""",
+        [total, upload_id, number, total, total],
+    )
 
 
 async def drop(conn: Conn, upload_id: UUID, number: int) -> list[Place]:

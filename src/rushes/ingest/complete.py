@@ -32,7 +32,7 @@ async def complete(ctx: Context, who: Principal, upload_id: UUID, request: Compl
     Raises `Conflict` parts_missing with `missing` (part numbers) when parts have to be sent, size_mismatch, upload_… when the
     upload has ended otherwise, `NotFound`.
     """
-    missing = await start(ctx, who, upload_id, request)
+    missing = await start(ctx, who, upload_id, request, slices_first=True)
     if missing and await _put_together(ctx, who, upload_id):
         missing = await start(ctx, who, upload_id, request)
     if missing:
@@ -40,8 +40,11 @@ async def complete(ctx: Context, who: Principal, upload_id: UUID, request: Compl
     return await _verdict(ctx, who, upload_id)
 
 
-async def start(ctx: Context, who: Principal, upload_id: UUID, request: CompleteUpload) -> list[int]:
-    """Move to `finalizing` and enqueue the workflow; or return the parts that are certainly missing.
+async def start(
+    ctx: Context, who: Principal, upload_id: UUID, request: CompleteUpload, *, slices_first: bool = False
+) -> list[int]:
+    """Move to `finalizing` and enqueue the workflow; or return the parts that are certainly missing, and if `slices_first`
+    those that may have to be made of slices.
 
     Raises `Conflict` when what is declared of the whole file contradicts what was (checksum_contradicts) or comes too
     late to be verified (checksum_late), or the manifest contradicts the ledger (manifest_mismatch); `Invalid` for
@@ -65,6 +68,8 @@ async def start(ctx: Context, who: Principal, upload_id: UUID, request: Complete
                 return missing
         rows = await parts.all_of(conn, upload.id)
         missing = never_sent(upload, rows)
+        if not missing and slices_first and any(part.held_at is None for part in rows):
+            missing = await slices.waiting(conn, upload.id)
         if missing:
             return missing
         declared.check_manifest(request.manifest, rows)

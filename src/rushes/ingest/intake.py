@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from rushes.config import Settings
 from rushes.errors import Invalid, Unavailable
 
+HURRY_SECONDS = 1.0  # that a sender may still be silent when the process is told to stop
 LINGER_BYTES = 8 * 1024 * 1024  # read of a body that is refused, so that its sender comes to read the answer
 
 
@@ -36,6 +37,8 @@ class Intake:
         self.left = length  # bytes not taken yet
         self._chunks = chunks
         self._pace = pace
+        self._idle_seconds = pace.idle_seconds
+        self._limit: asyncio.Timeout | None = None  # of the wait for the sender that is under way
         self._rest = b""
         self._waited = 0.0
         self._came = 0
@@ -60,19 +63,27 @@ class Intake:
     async def linger(self) -> None:
         """Read some of what nobody wants: a sender that is answered before it has sent all may not see the answer."""
         try:
-            async with asyncio.timeout(self._pace.idle_seconds):
+            async with asyncio.timeout(self._idle_seconds):
                 await self.drop(min(self.left, LINGER_BYTES))
         except (TimeoutError, Invalid, Unavailable):
             return  # it has its answer, or has gone
+
+    def hurry(self) -> None:
+        """From now on the sender is waited for no longer than a moment."""
+        self._idle_seconds = min(self._idle_seconds, HURRY_SECONDS)
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._idle_seconds)
 
     async def _next(self) -> bytes:
         clock = asyncio.get_running_loop().time
         began = clock()
         try:
-            async with asyncio.timeout(self._pace.idle_seconds):
+            async with asyncio.timeout(self._idle_seconds) as self._limit:
                 chunk = await anext(self._chunks, b"")
         except TimeoutError:
-            raise _too_slow(f"Nothing came for {self._pace.idle_seconds:g} seconds") from None
+            raise _too_slow(f"Nothing came for {self._idle_seconds:g} seconds") from None
+        finally:
+            self._limit = None
         if not chunk:
             missing = self.left
             raise Invalid(
@@ -92,19 +103,28 @@ def _too_slow(what: str) -> Unavailable:
 
 
 class Relays:
-    """The relays that one process carries at once; each costs some 2 MiB of memory and a connection to storage."""
+    """The bodies that one process relays at once; each costs some 2 MiB of memory and a connection to storage."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self.under_way = 0
+        self._under_way: set[Intake] = set()
+        self._stopped = False
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """A place for one more. Raises `Unavailable` (relay_busy) when all are taken."""
-        if self.under_way >= self._most:
+    def one(self, body: Intake) -> Iterator[None]:
+        """A place for one more. Raises `Unavailable` (relay_busy, stopping) when there is none."""
+        if self._stopped:
+            raise Unavailable("stopping", "This server is stopping; send this again and another one takes it.")
+        if len(self._under_way) >= self._most:
             raise Unavailable("relay_busy", f"This server relays {self._most} bodies already; try again shortly.")
-        self.under_way += 1
+        self._under_way.add(body)
         try:
             yield
         finally:
-            self.under_way -= 1
+            self._under_way.discard(body)
+
+    def stop(self) -> None:
+        """Take no more, and wait no longer for senders that are silent: the process is about to stop."""
+        self._stopped = True
+        for body in self._under_way:
+            body.hurry()

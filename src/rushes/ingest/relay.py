@@ -37,7 +37,8 @@ async def relay(
     if held is not None:
         await intake.drop(intake.left)
         return held
-    return await carry(ctx, who, upload, number, intake, claimed(headers, upload.checksum_algorithm))
+    claim = claimed(headers, upload.checksum_algorithm)
+    return await carry(ctx, who, upload, number, intake.length, intake, claim)
 
 
 async def _open(
@@ -47,11 +48,17 @@ async def _open(
     async with ctx.db.transaction() as conn:
         upload = await locked(conn, who, upload_id)
         check_open(upload, ctx.now())
-        check_length(intake, plan_of(upload).length(number))
+        check_length(intake, length_of(upload, number, intake.length))
         claim = claimed(headers, upload.checksum_algorithm)
         part = (await parts.some(conn, upload.id, [number])).get(number)
     held = part is not None and part.held_at is not None and part.checksum == claim
     return upload, answer(upload, part) if held and part is not None else None
+
+
+def length_of(upload: Upload, number: int, said: int) -> int:
+    """Bytes of a part: as planned, or while the file's size is not known as its sender says, if it is no more."""
+    planned = plan_of(upload).length(number)
+    return planned if upload.size_known or not 0 < said < planned else said
 
 
 def check_length(intake: Intake, length: int) -> None:
@@ -67,16 +74,15 @@ def answer(upload: Upload, part: Part) -> RelayedPart:
 
 
 async def carry(
-    ctx: Context, who: Principal, upload: Upload, number: int, intake: Intake, claim: str | None
+    ctx: Context, who: Principal, upload: Upload, number: int, length: int, intake: Intake, claim: str | None
 ) -> RelayedPart:
-    """Stream the next bytes of `intake` into part `number`, and hold it. Raises as `relay`."""
-    length = plan_of(upload).length(number)
+    """Stream the next `length` bytes of `intake` into part `number`, and hold it. Raises as `relay`."""
     ticket = claim or f"relay {uuid4()}"
     upload = await opened(ctx, who, upload)
     async with ctx.db.transaction() as conn:
         upload = await locked(conn, who, upload.id)
         check_open(upload, ctx.now())
-        await open_part(conn, upload, number, claim, ticket, ctx.now())
+        await open_part(conn, upload, number, length, claim, ticket, ctx.now())
     tally = Tally(upload.checksum_algorithm)
     etag = await send(ctx, upload, number, checked(intake.take(length), tally, claim), length, claim)
     now = ctx.now()
@@ -101,12 +107,14 @@ async def opened(ctx: Context, who: Principal, upload: Upload) -> Upload:
     return upload
 
 
-async def open_part(conn: Conn, upload: Upload, number: int, claim: str | None, ticket: str, now: datetime) -> None:
+async def open_part(
+    conn: Conn, upload: Upload, number: int, length: int, claim: str | None, ticket: str, now: datetime
+) -> None:
     """Open the part of a locked upload for the checksum `claim`, or for `ticket` until it is known."""
     if claim is None:
-        await ledger.reopen_unproven(conn, upload, number, plan_of(upload).length(number), ticket, now)
+        await ledger.reopen_unproven(conn, upload, number, length, ticket, now)
     else:
-        await open_parts(conn, upload, [WantedPart(number=number, checksum=claim)], now)
+        await open_parts(conn, upload, [WantedPart(number=number, checksum=claim, size=length)], now)
 
 
 async def record(

@@ -24,7 +24,7 @@ from rushes.ingest.context import Context
 from rushes.ingest.grant import check_open, locked, plan_of, slid
 from rushes.ingest.intake import Intake
 from rushes.ingest.ranges import ContentRange, Step, covers, merged, range_of, route
-from rushes.ingest.relay import answer, carry, check_length, checked, open_part, opened, record, send
+from rushes.ingest.relay import answer, carry, check_length, checked, length_of, open_part, opened, record, send
 from rushes.ingest.scraps import forget
 from rushes.ingest.tally import Tally, claimed
 from rushes.model import Part, Principal, Slice, Upload
@@ -52,18 +52,18 @@ async def put(
     """
     upload, part, rows = await _read(ctx, who, upload_id, number)
     check_open(upload, ctx.now())
-    length = plan_of(upload).length(number)
+    length = length_of(upload, number, where.total or 0)
     claim = claimed(headers, upload.checksum_algorithm)
     first = _check_range(where, intake, length)
     if _is_held(part, claim):
         await intake.drop(intake.left)
     elif intake.length == length:
-        return await carry(ctx, who, upload, number, intake, claim)
-    elif covers(_ranges(rows, claim), first, first + intake.length - 1):
+        return await carry(ctx, who, upload, number, length, intake, claim)
+    elif covers(_ranges(rows, claim, length), first, first + intake.length - 1):
         await intake.drop(intake.left)
         await finish(ctx, who, upload, number)
     else:
-        await store(ctx, who, upload, number, first, intake.take(intake.length), intake.length, claim)
+        await store(ctx, who, upload, number, length, first, intake.take(intake.length), intake.length, claim)
         await finish(ctx, who, upload, number)
     return await _state(ctx, who, upload_id, number)
 
@@ -71,8 +71,8 @@ async def put(
 async def look(ctx: Context, who: Principal, upload_id: UUID, number: int) -> PartView:
     """What is held of a part; one that is covered and lies about in slices is put together first."""
     upload, part, rows = await _read(ctx, who, upload_id, number)
-    length = plan_of(upload).length(number)
-    if not _is_held(part, None) and route(rows, length) is not None and _is_open(ctx, upload):
+    plan_of(upload).length(number)  # such a part there is
+    if not _is_held(part, None) and _route(rows) is not None and _is_open(ctx, upload):
         await finish(ctx, who, upload, number)
         upload, part, rows = await _read(ctx, who, upload_id, number)
     return _view(upload, number, part, rows)
@@ -102,9 +102,13 @@ def _is_open(ctx: Context, upload: Upload) -> bool:
     return True
 
 
-def _ranges(rows: Iterable[Slice], claim: str | None) -> list[tuple[int, int]]:
+def _ranges(rows: Iterable[Slice], claim: str | None, length: int) -> list[tuple[int, int]]:
     """What is held of the part whose sender makes this claim."""
-    return merged(range_of(row) for row in rows if row.checksum == (claim or ""))
+    return merged(range_of(row) for row in rows if (row.checksum, row.total) == (claim or "", length))
+
+
+def _route(rows: Sequence[Slice]) -> list[Step] | None:
+    return route(rows, rows[0].total) if rows else None
 
 
 async def _read(
@@ -123,12 +127,14 @@ async def _state(ctx: Context, who: Principal, upload_id: UUID, number: int) -> 
     return answer(upload, part) if part and part.held_at is not None else _view(upload, number, part, rows)
 
 
-def _view(upload: Upload, number: int, part: Part | None, rows: Iterable[Slice]) -> PartView:
-    length = plan_of(upload).length(number)
+def _view(upload: Upload, number: int, part: Part | None, rows: Sequence[Slice]) -> PartView:
     if part is None or part.held_at is None:
         received = merged(range_of(row) for row in rows)
+        length = rows[0].total if rows else plan_of(upload).length(number)
         return PartView(number=number, length=length, etag=None, checksum=None, received=received)
-    return PartView(number=number, length=length, etag=part.etag, checksum=part.checksum, received=[(0, part.size - 1)])
+    return PartView(
+        number=number, length=part.size, etag=part.etag, checksum=part.checksum, received=[(0, part.size - 1)]
+    )
 
 
 async def store(
@@ -136,17 +142,18 @@ async def store(
     who: Principal,
     upload: Upload,
     number: int,
+    total: int,
     first: int,
     body: AsyncIterator[bytes],
     length: int,
     claim: str | None,
 ) -> None:
-    """Store one slice, then its row; when this returns it is safe. Raises as `relay.relay`."""
+    """Store one slice of a part of `total` bytes, then its row; when this returns it is safe. Raises as `relay.relay`."""
     place, tally = ctx.storage.incoming, Tally()
     key = slice_key(place, upload.tenant, upload.creator, upload.asset_id, number=number, name=uuid4())
     await ctx.storage.s3.stream_object(place.bucket, key, checked(body, tally, None), length=length, at=ctx.now())
     now = ctx.now()
-    row = Slice(number, claim or "", first, length, tally.value, place.bucket, key)
+    row = Slice(number, claim or "", total, first, length, tally.value, place.bucket, key)
     try:
         async with ctx.db.transaction() as conn:
             current = await locked(conn, who, upload.id)
@@ -244,16 +251,15 @@ async def finish_waiting(ctx: Context, who: Principal, upload: Upload, numbers: 
 async def _claim(ctx: Context, who: Principal, upload: Upload, number: int) -> Assembly | Outcome:
     async with ctx.db.transaction() as conn:
         rows = await slices.of_part(conn, upload.id, number)
-    if route(rows, plan_of(upload).length(number)) is None:
+    if _route(rows) is None:
         return Outcome.MISSING  # the ordinary case, without a lock
     await opened(ctx, who, upload)
     now, mine = ctx.now(), uuid4()
     async with ctx.db.transaction() as conn:
         upload = await locked(conn, who, upload.id)
         check_open(upload, now)
-        length = plan_of(upload).length(number)
         rows = await slices.of_part(conn, upload.id, number)
-        steps = route(rows, length)
+        steps = _route(rows)
         part = (await parts.some(conn, upload.id, [number])).get(number)
         claim = rows[0].checksum or None if rows else None
         if _is_held(part, claim):
@@ -264,8 +270,8 @@ async def _claim(ctx: Context, who: Principal, upload: Upload, number: int) -> A
         if not await slices.claim(conn, upload.id, number, mine, now, stale):
             return Outcome.BUSY
         ticket = claim or f"slices {mine}"
-        await open_part(conn, upload, number, claim, ticket, now)
-    return Assembly(mine, upload, number, length, claim, ticket, steps)
+        await open_part(conn, upload, number, rows[0].total, claim, ticket, now)
+    return Assembly(mine, upload, number, rows[0].total, claim, ticket, steps)
 
 
 async def _bytes(ctx: Context, steps: Iterable[Step]) -> AsyncIterator[bytes]:
