@@ -418,3 +418,24 @@ async def test_while_storage_is_away_rows_are_swept_and_the_rest_is_left_for_the
     assert (await ann.upload(upload))["state"] == "expired"
     assert lost in await multiparts(desk)
     assert of(await swept(desk, moment), ann.who) == {Kind.LOST_UPLOADS: Sum(1, len(SMALL))}
+
+
+async def test_what_another_installation_owns_is_left_alone(desk: Desk) -> None:
+    """Its database knows nothing of the uploads that this one's creators send to the same buckets."""
+    ann = desk.person()
+    upload = await ann.begin(len(DATA), part_size=MIN_PART)
+    await ann.send(upload, DATA, [1])
+    lost = incoming_key(desk, ann.who, uuid4(), "parts/1")
+    await put(desk, desk.ctx.storage.incoming, lost)
+    await swept(desk, timedelta())
+    settings = desk.ctx.settings
+    places = {name: getattr(settings, name) for name in ("bucket_incoming", "bucket_originals", "bucket_renditions")}
+    before = await multiparts(desk), await objects(desk)
+    async with desk_apart(settings, **places) as other:
+        for dry in (True, False):
+            report = await sweep_now(at(other.ctx, A_DAY), dry=dry)
+            assert report.problems == {"place_shared": 2}
+    assert (await multiparts(desk), await objects(desk)) == before
+    report = await swept(desk, A_DAY)
+    assert report.of_kind(Kind.LOST_OBJECTS).count >= 1
+    assert await storage_id(desk, upload) in await multiparts(desk)

@@ -13,6 +13,7 @@ from datetime import datetime
 from rushes.db import leftovers
 from rushes.db.leftovers import Owner
 from rushes.ingest.abort import abort_in_storage
+from rushes.ingest.ownership import check_own
 from rushes.ingest.reclaimed import Kind, Sum
 from rushes.ingest.sweeping import Sweep
 from rushes.model import OPEN_UPLOADS, AssetState, Layout, UploadState
@@ -45,6 +46,7 @@ def may_delete(owner: Owner | None, before: datetime, *, rest: str, known_slice:
 async def multiparts(sweep: Sweep) -> None:
     """Multipart uploads that nobody will complete are aborted."""
     for place in widest_places(sweep.ctx.storage):
+        await check_own(sweep.ctx, place, claim=not sweep.dry)
         listed = sweep.ctx.storage.s3.list_multipart_uploads(place.bucket, place.prefix)
         async for batch in sweep.batches(listed):
             await _abort_lost(sweep, place.bucket, batch)
@@ -86,6 +88,7 @@ async def incoming(sweep: Sweep) -> None:
         if not sweep.dry:
             await leftovers.forget_dead_slices(conn, sweep.before)
     place = sweep.ctx.storage.incoming
+    await check_own(sweep.ctx, place, claim=not sweep.dry)
     async for batch in sweep.batches(sweep.ctx.storage.s3.list_objects(place.bucket, place.prefix)):
         await _delete_lost(sweep, place.bucket, batch)
 

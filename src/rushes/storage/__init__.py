@@ -15,6 +15,7 @@ from rushes.storage.keys import (
     staged_prefix,
 )
 from rushes.storage.links import presign_get
+from rushes.storage.marks import read_mark, write_mark
 from rushes.storage.policies import Rule, abort_after, cors_rules, lifecycle_rules
 from rushes.storage.probe import Capabilities, probe
 from rushes.storage.s3 import S3
@@ -53,6 +54,7 @@ __all__ = [
     "presign_get",
     "probe",
     "put_file",
+    "read_mark",
     "rendition_key",
     "rendition_prefix",
     "shape_of",
@@ -60,4 +62,5 @@ __all__ = [
     "staged_key",
     "staged_prefix",
     "widest_places",
+    "write_mark",
 ]

@@ -109,6 +109,11 @@ CREATE TABLE sweeps (
     started_at timestamptz NOT NULL,
     finished_at timestamptz
 );
+CREATE TABLE installation (
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
+    id uuid NOT NULL DEFAULT gen_random_uuid()
+);
+INSERT INTO installation DEFAULT VALUES;
 ALTER TABLE uploads ADD cleared_at timestamptz;
 ALTER TABLE assets ADD cleared_at timestamptz, ADD swept_epoch bigint NOT NULL DEFAULT 0;
 CREATE INDEX uploads_uncleared ON uploads (id)
