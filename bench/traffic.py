@@ -69,7 +69,7 @@ async def show(api: str, store: str, directory: Path) -> None:
             made.truncate(size)
         async with counting(api) as (url, counter):
             await shipped(url, file)
-        print(f"| {size / 1e6:.0f} MB, `rushes ingest` | {counter.bytes:,} | {counter.bytes / size:.6%} |")
+        print(f"| {size / 1e6:.0f} MB, the shipped client | {counter.bytes:,} | {counter.bytes / size:.6%} |")
 
 
 async def shipped(api: str, file: Path) -> None:
