@@ -34,7 +34,7 @@ T = TypeVar("T")
 WorkflowFunction = Callable[..., Coroutine[Any, Any, str]]
 
 APP_NAME = "rushes"
-DEQUEUE_SECONDS = 0.1
+CANCEL_AGAIN = 1.0  # seconds after which a workflow that swallowed a cancellation gets another
 NO_LIMIT = 1_000_000  # recoveries; jobs give up by their own count (`job_attempts`), with a reason people can read
 
 
@@ -107,7 +107,7 @@ class Engine:
                 concurrency=queue.altogether,
                 worker_concurrency=limit,
                 partition_worker_concurrency=limit if queue.by_tenant else None,
-                polling_interval_sec=DEQUEUE_SECONDS,
+                polling_interval_sec=queue.look_seconds,
                 on_conflict="always_update",
             )
 
@@ -118,10 +118,10 @@ class Engine:
     async def stop(self) -> None:
         """Leave: drop what runs (the engine records nothing of it), hand it back to the queues, let go of the lock."""
         self._stopping = True
-        for task in self._running:
-            task.cancel()
         while self._running:
-            await asyncio.wait(self._running)
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(self._running, timeout=CANCEL_AGAIN)
         await asyncio.to_thread(DBOS.destroy)
         await self._lease.hand_back()
 
