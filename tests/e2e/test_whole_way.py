@@ -16,7 +16,6 @@ import pytest
 from rushes.checksum import crc64nvme, encode
 from rushes.errors import OverQuota, Rejected
 from rushes.model import Layout
-from rushes.wire import BeginUpload
 from tests.e2e.equipment import Site, names, sha256, until
 
 MIB = 1024 * 1024
@@ -140,21 +139,18 @@ def test_the_doctor_finds_the_running_stack_well(stack: Site) -> None:
 
 
 def test_a_staged_upload_by_the_same_client(stack: Site, tmp_path: Path) -> None:
-    """Only begin says so; what the client does with its grants is what it always does. Nothing stays of the parts."""
+    """What the client does with its grants is what it always does. Nothing stays of the parts."""
     path = tmp_path / "noise.wav"
     with wave.open(str(path), "wb") as sound:
         sound.setparams((2, 2, 48_000, 0, "NONE", ""))
         sound.writeframes(random.Random(1).randbytes(12 * MIB))
     size = path.stat().st_size
-    wanted = BeginUpload(
-        filename=path.name, size=size, part_size=5 * MIB, content_type="audio/wav", layout=Layout.STAGED
-    )
-    begun = stack.client.uploads.begin(wanted, "staged by the same client")
-    result = stack.client.resume(begun.upload_id, path)
-    assert (begun.layout, begun.part_count, result.sent) == (Layout.STAGED, 3, size)
+    result = stack.client.upload(path, part_size=5 * MIB, layout=Layout.STAGED)
+    assert stack.client.uploads.get(result.upload_id).layout is Layout.STAGED
+    assert (result.part_count, result.sent) == (3, size)
     asset = stack.client.wait(result.asset_id, timeout=100)
     assert (asset.sha256, asset.verification) == (sha256(path), "end_to_end")
     parts = "SELECT count(copied_etag), count(copier) FROM parts WHERE upload_id = %s"
-    assert stack.rows(parts, begun.upload_id) == [(3, 0)]
+    assert stack.rows(parts, result.upload_id) == [(3, 0)]
     ended = "SELECT status FROM dbos.workflow_status WHERE workflow_uuid = %s"
-    until(lambda: stack.rows(ended, f"unstage-{begun.upload_id}") == [("SUCCESS",)], 30, "the parts are not removed")
+    until(lambda: stack.rows(ended, f"unstage-{result.upload_id}") == [("SUCCESS",)], 30, "the parts are not removed")

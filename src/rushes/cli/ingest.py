@@ -27,6 +27,7 @@ from rushes.cli.view import View, open_view
 from rushes.client import Client, Limits, Stopped, UploadResult
 from rushes.client.source import LocalFile
 from rushes.errors import Invalid, Problem
+from rushes.model import Layout
 from rushes.wire import AssetView, NewTitle, StatusView, UploadBegun
 
 
@@ -38,6 +39,7 @@ class Wish:
     title_id: UUID | None
     limits: Limits
     resume: UUID | None
+    layout: Layout = Layout.MULTIPART
 
 
 @dataclass(slots=True)
@@ -92,6 +94,9 @@ def ingest(
     server: Server = None,
     token: Token = None,
     concurrency: Annotated[int, typer.Option(min=1, max=32, help="Parts sent at once.")] = 4,
+    layout: Annotated[
+        Layout, typer.Option(help="How parts lie in storage meanwhile; staged ones can be read as they land.")
+    ] = Layout.MULTIPART,
     resume: Annotated[
         UUID | None, typer.Option(metavar="UPLOAD_ID", help="Go on with an upload that was stopped.")
     ] = None,
@@ -115,7 +120,7 @@ def ingest(
         "project": project,
         "metadata": _pairs(metadata),
     }
-    wish = Wish(_title(title, told), None, Limits(parallel=concurrency), resume)
+    wish = Wish(_title(title, told), None, Limits(parallel=concurrency), resume, layout)
     console = Console(stderr=as_json, highlight=False)
     raise typer.Exit(_Run(console, wish, as_json=as_json).run(files, server, token, keep_running=keep_running))
 
@@ -221,6 +226,7 @@ class _Run:
             title=self._wish.title,
             title_id=self._wish.title_id,
             source=f"{socket.gethostname()}:{outcome.path.absolute()}",
+            layout=self._wish.layout,
             limits=self._wish.limits,
             on_begin=on_begin,
             on_progress=view.uploading,

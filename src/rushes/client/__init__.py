@@ -31,7 +31,7 @@ from rushes.client.source import LocalFile
 from rushes.client.transfer import Transfer
 from rushes.errors import Conflict, Invalid, Rejected, Unavailable
 from rushes.kinds import content_type as content_type_of
-from rushes.model import AssetState, ChecksumAlgorithm, UploadState
+from rushes.model import AssetState, ChecksumAlgorithm, Layout, UploadState
 from rushes.plan import PartPlan, eager_part_size
 from rushes.wire import AssetView, BeginUpload, Event, Health, HeldPart, NewTitle, StatusView, UploadBegun, UploadView
 
@@ -100,6 +100,7 @@ class Client:
         title_id: UUID | None = None,
         content_type: str | None = None,
         part_size: int | None = None,
+        layout: Layout = Layout.MULTIPART,
         checksum_algorithm: ChecksumAlgorithm | None = None,
         checksum: Sequence[str] = (),
         priority: int = 0,
@@ -114,7 +115,7 @@ class Client:
         Without `title` or `title_id` the server makes a title of the file's name. `on_begin` learns the upload's id
         before the first byte moves; `on_progress` is called five times a second, in the thread that called `upload`.
         `checksum` declares what the whole file must turn out to be, as "sha256:…", "md5:…", "xxh64:…", "xxh128:…";
-        `checksum_algorithm` is a wish for what parts carry.
+        `checksum_algorithm` is a wish for what parts carry; with `layout` staged they can be read as they land.
 
         Raises `Invalid` (file_* for what is wrong with the file), `Conflict` (file_changed), `OverQuota`, `Rejected`,
         `Unauthenticated`, `Unavailable` when the line or the server stayed away for longer than `limits.patience`, and
@@ -128,6 +129,7 @@ class Client:
                 title_id=title_id,
                 title=NewTitle(title=title) if isinstance(title, str) else title,
                 part_size=part_size or eager_part_size(file.size),
+                layout=layout,
                 checksum_algorithm=None if checksum_algorithm is None else checksum_algorithm.value,
                 checksum=list(checksum),
                 priority=priority,
