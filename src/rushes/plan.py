@@ -78,20 +78,22 @@ def plan_parts(
     """The part plan of a file of `size` bytes for a store of this profile; sizes are bytes.
 
     `wanted` is the part size the client would like. Without it a file up to 64 MiB is one part and a larger one is cut
-    into parts of 64 MiB, or of `body_limit` where a proxy on the way to storage lets no larger body through. Where that
-    makes more parts than the store takes, the part grows with the file, in whole MiB: 64 to 128 MiB up to 1.3 TB, 477 MiB
-    for 5 TB. Raises `Invalid` for a size or a wish that the store does not take.
+    into parts of 64 MiB. No part is larger than `body_limit`, where a proxy on the way to storage lets no larger body
+    through. Where that makes more parts than the store takes, the part grows with the file, in whole MiB: 64 to 128 MiB
+    up to 1.3 TB, 477 MiB for 5 TB. Raises `Invalid` for a size or a wish that the store does not take.
     """
     if size < 1:
         raise Invalid("size_invalid", "The file is empty. Only files of at least one byte can be uploaded.")
     if size > profile.max_object:
         raise Invalid("size_invalid", f"The file has {size} bytes; object storage takes at most {profile.max_object}.")
     if wanted is None:
-        wanted = max(MIN_PART, min(ORDINARY_PART, body_limit or ORDINARY_PART))
+        wanted = ORDINARY_PART
     elif size <= wanted <= MAX_PART:
         wanted = min(size, profile.max_part)  # one part, which may be as small as it likes
     elif not MIN_PART <= wanted <= profile.max_part:
         raise Invalid("part_size_invalid", f"A part may have {MIN_PART} to {profile.max_part} bytes, not {wanted}.")
+    if body_limit is not None and min(wanted, size) > body_limit:
+        wanted = max(MIN_PART, body_limit)
     if size > wanted * profile.max_parts:
         wanted = min(max(wanted, _whole_mib(size, profile.max_parts)), profile.max_part)
     part_size = min(wanted, size)

@@ -137,7 +137,9 @@ class BeginUpload(Request):
         None, description="A wish; the answer says which one the parts must carry."
     )
     part_size: int | None = Field(None, ge=1, description="A wish; the answer says which one holds.")
-    layout: Layout = Field(Layout.MULTIPART, description="`staged` parts can be read, and processed, as they land.")
+    layout: Layout = Field(
+        Layout.MULTIPART, description="`staged` parts are objects of their own, copied together as they land."
+    )
     checksum: WholeChecksums = Field(default_factory=list)
     priority: int = Field(0, ge=-100, le=100, description="Higher is processed earlier.")
     source: Line | None = Field(
@@ -272,7 +274,7 @@ class UploadView(Reply):
     updated_at: datetime
     expires_at: datetime
     abandoned_at: datetime | None = Field(
-        None, description="When it was counted as abandoned: for an hour no part had come. The next part clears it."
+        None, description="When it was counted as abandoned: for too long no part had come. The next part clears it."
     )
     parts: list[HeldPart] | None = Field(None, description="The parts held, when one upload is read.")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -15,10 +14,9 @@ from rushes.ingest.reclaimed import Kind, Sum, Tally
 from rushes.ingest.sweep import sweep_now
 from rushes.model import Principal, new_id
 from rushes.storage import Place, asset_prefix, original_key
-from tests.ingest.equipment import At, Desk, Person, open_desk
+from tests.ingest.equipment import At, Desk, open_desk
 from tests.pipeline.equipment import database_apart
 
-NEVER = Sum()
 A_DAY = timedelta(days=1, minutes=5)  # past the grace
 TWO_WEEKS = timedelta(days=14, minutes=5)  # past an idle upload's life
 
@@ -121,8 +119,3 @@ def incoming_key(desk: Desk, who: Principal, asset_id: str | UUID, rest: str) ->
 async def storage_id(desk: Desk, upload: dict[str, object]) -> str:
     ((found,),) = await desk.sql("SELECT storage_upload_id FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
     return str(found)
-
-
-def neighbour(person: Person) -> Person:
-    """Somebody else of the same tenant."""
-    return person.desk.person(replace(person.who, creator="bob"))

@@ -91,10 +91,12 @@ def test_parts_ordinarily_have_64_to_128_mib(size: int) -> None:
     assert plan.part_size <= ORDINARY_PART or plan.part_count > MAX_PARTS // 2
 
 
-@given(size=SIZES, limit=st.integers(1, 10 * GB))
-def test_bodies_stay_below_what_a_proxy_lets_through_while_the_part_limit_allows(size: int, limit: int) -> None:
-    plan = plan_parts(size, body_limit=limit)
-    most = max(MIN_PART, min(limit, ORDINARY_PART))
+@given(size=SIZES, wanted=st.none() | st.integers(MIN_PART, MAX_PART), limit=st.integers(1, 10 * GB))
+def test_bodies_stay_below_what_a_proxy_lets_through_while_the_part_limit_allows(
+    size: int, wanted: int | None, limit: int
+) -> None:
+    plan = plan_parts(size, wanted, body_limit=limit)
+    most = max(MIN_PART, min(limit, wanted or ORDINARY_PART))
     assert plan.part_size <= most or size > most * MAX_PARTS
 
 

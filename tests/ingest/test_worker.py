@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import subprocess
 import sys
@@ -113,6 +114,12 @@ async def test_what_is_no_film_ends_as_failed_and_is_kept(at_work: Desk) -> None
     asset = await ann.asset(upload)
     assert (await at_work.web.get(asset["original_url"])).content == data
     assert asset["published_at"] is None
+    for _ in range(400):  # it is computed all the same
+        if (asset := await ann.asset(upload))["sha256"] is not None:
+            break
+        await asyncio.sleep(0.05)
+    assert asset["sha256"] == hashlib.sha256(data).hexdigest()
+    assert asset["status"] == "failed"
 
 
 async def test_completes_without_a_part_name_it_whoever_waits(at_work: Desk) -> None:

@@ -41,4 +41,4 @@ class BodyLimit:
 
 
 def _too_large() -> Invalid:
-    return Invalid("body_too_large", f"A request may carry at most {MAX_BODY} bytes; media goes to storage, not here.")
+    return Invalid("body_too_large", f"A request may carry at most {MAX_BODY} bytes; media goes where its grant says.")

@@ -106,14 +106,17 @@ async def cancel_job(ctx: Context, who: Principal, job_id: UUID) -> Job:
     return await find_job(ctx, who, job_id)
 
 
-async def stop_run(conn: Conn, asset: Asset, now: datetime) -> None:
-    """Cancel the asset's current run, if one is going on. Its workers see it at their next sign of life and stop."""
+async def stop_run(conn: Conn, asset: Asset, now: datetime, *, spare: str | None = None) -> None:
+    """Cancel the asset's current run, if one is going on, but for a stage of type `spare`.
+
+    Its workers see it at their next sign of life and stop.
+    """
     if asset.job_id is None:
         return
     run = await jobs.load(conn, asset.job_id, lock=True)
     family = [] if run is None else [run, *await jobs.children(conn, run.id, lock=True)]
     for job in family:
-        if job.state in {JobState.QUEUED, JobState.RUNNING}:
+        if job.state in {JobState.QUEUED, JobState.RUNNING} and job.type != spare:
             await end_job(conn, job, JobState.CANCELLED, now, "cancelled")
 
 

@@ -149,13 +149,16 @@ async def _publish(own: Ownership) -> str:
 
 
 async def _fail(own: Ownership, problem: Json) -> str:
-    """End the run: its stages stop; the asset shows why, unless something published stays readable."""
+    """End the run: its stages stop; the asset shows why, unless something published stays readable.
+
+    The digest goes on by itself: the original is kept, so its SHA-256 is wanted, whatever the media is like.
+    """
     now = own.ctx.now()
     try:
         async with own.fenced() as conn:
             asset = await _current(conn, own)
             await end_job(conn, own.job, JobState.FAILED, now, problem["message"], problem)
-            await stop_run(conn, asset, now)
+            await stop_run(conn, asset, now, spare="digest")
             kept = asset.published_job_id is not None and problem["code"] != "original_corrupt"
             await assets.move(
                 conn,

@@ -15,12 +15,12 @@ from typing import Final
 
 from rushes.checksum import combine, crc64nvme, encode
 from rushes.errors import Conflict, Unavailable
+from rushes.plan import MAX_PARTS
 from rushes.storage.s3 import S3
 from rushes.storage.stored import DonePart
 
 SINGLE_PUT_LIMIT: Final = 64 * 1024**2  # bytes
 PART_SIZE: Final = 16 * 1024**2  # bytes, as long as the file fits into the parts there may be
-MAX_PARTS: Final = 9_999  # SeaweedFS cannot list a ten-thousandth
 PARALLEL: Final = 4
 
 

@@ -68,10 +68,6 @@ class Storage:
             self._signer = Signer(self.public, credentials)
         return self._signer
 
-    async def internal_signer(self) -> Signer:
-        """The signer for the endpoint that the server itself talks to. Raises as `signer` does."""
-        return await self.s3.signer()
-
 
 @asynccontextmanager
 async def open_storage(settings: Settings) -> AsyncIterator[Storage]:
