@@ -43,7 +43,7 @@ def _pods(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Itera
         2,
         relay_idle_seconds=IDLE,
         relay_least_rate=RATE,
-        relay_most=5,
+        relay_most=20,  # of which one creator gets five
         database_pool=1,
         takeover_seconds=2,
         complete_wait_seconds=0,
@@ -288,6 +288,10 @@ def test_a_stuck_sender_is_cut_off_and_holds_nothing_meanwhile(
     assert held(http, upload) == []  # with a pool of one connection, none is kept
     busy = http.put(part_of(upload), content=bytes(MIN_PART))
     assert (busy.status_code, busy.json()["code"], busy.headers["retry-after"]) == (503, "relay_busy", "2")
+    other = head(pods[0], somebody(), part_of(upload), f"Content-Length: {MIN_PART}")
+    with pods[0].connect() as connection:  # whoever else comes is not kept out
+        connection.sendall(other + bytes(MIN_PART))
+        assert heard(connection).startswith(b"HTTP/1.1 404 ")
     for connection in stuck:
         with connection:
             answer = heard(connection)

@@ -67,6 +67,7 @@ class Upload:
     held: dict[int, Stored] = field(default_factory=dict)
     crc: int | None = None
     looks_left: int = 0
+    problem: dict[str, Any] | None = None
     begin: BeginUpload | None = None
 
 
@@ -82,6 +83,7 @@ class Site:
         self.connections: dict[int, set[int]] = {}  # part number → ports that sent it
         self.grant_seconds = 600.0
         self.clock_offset = timedelta()
+        self.loses: int | None = None  # a part that storage turns out not to have, while the upload is finalizing
         self.looks = 0  # how often a completed upload is still finalizing when looked at
         self.pace = 0.0  # seconds to sleep before a PUT is answered
         self.peak = 0  # most PUTs at once
@@ -191,7 +193,7 @@ class Site:
             crc = combine((upload.held[n].data_crc, upload.held[n].length) for n in sorted(upload.held))
             if any(decode(checksum) != crc for checksum in request.checksum):
                 raise Refusal(400, "checksum_mismatch", "The parts do not add up to the file.")
-            upload.crc = crc
+            upload.crc, upload.problem = crc, None
             upload.looks_left = self.looks
             upload.state = "finalizing" if self.looks else "ingested"
         return (202 if self.looks else 200), self.status(upload)
@@ -203,7 +205,13 @@ class Site:
     def status(self, upload: Upload) -> dict[str, Any]:
         if upload.state == "finalizing":
             upload.looks_left -= 1
-            if upload.looks_left < 0:
+            if upload.looks_left < 0 and self.loses is not None:
+                number, self.loses = self.loses, None
+                del upload.held[number], upload.stored[number]
+                details = {"missing": [number], "missing_count": 1}
+                upload.state = "uploading"
+                upload.problem = {"code": "parts_missing", "message": "1 part is missing.", "details": details}
+            elif upload.looks_left < 0:
                 upload.state = "ingested"
         return {
             "upload_id": str(upload.id),
@@ -214,7 +222,7 @@ class Site:
             "held": self._held(upload),
             "size": upload.plan.size,
             "current_job": None,
-            "problem": None,
+            "problem": upload.problem,
         }
 
     def asset_status(self, upload: Upload) -> dict[str, Any]:

@@ -107,6 +107,14 @@ def test_one_bad_day_costs_no_byte(site: Site, client: Client, make_file: MakeFi
     assert site.faults == []
 
 
+def test_a_part_that_is_missed_after_the_answer_is_sent_again(site: Site, client: Client, make_file: MakeFile) -> None:
+    path = make_file(3 * PART)
+    site.looks, site.loses = 2, 2
+    result = client.upload(path, part_size=PART, limits=HASTY)
+    whole(site, path)
+    assert result.sent == 4 * PART
+
+
 def test_many_bad_days_cost_no_byte(site: Site, client: Client, make_file: MakeFile) -> None:
     path = make_file(11 * PART + 1)
     ways = ("reset", "flip", "no-etag", "forget")

@@ -276,6 +276,41 @@ async def test_there_is_a_most(settings: Settings) -> None:
         await feed.close()
 
 
+async def test_one_creator_cannot_keep_out_all_others(settings: Settings) -> None:
+    ann = somebody()
+    async with open_feed(settings) as (db, _):
+        feed = Feed(db, most=8)
+        one, _two = await subscribed(feed, ann), await subscribed(feed, ann)
+        with pytest.raises(Unavailable) as refused:
+            await feed.subscribe(Reach(ann), None, history=False)
+        assert refused.value.code == "streams_full"
+        assert isinstance(await subscribed(feed, somebody()), Subscription)
+        one.close()
+        assert isinstance(await subscribed(feed, ann), Subscription)
+        await feed.close()
+
+
+async def test_who_comes_in_the_moment_the_watcher_ends_is_told(settings: Settings) -> None:
+    ann = somebody()
+    async with open_feed(settings) as (db, _), await writer(settings) as conn:
+        feed = Feed(db, look_seconds=0.01)
+        for number in range(20):
+            leaving = await subscribed(feed, ann)
+            watcher = feed._watcher
+            leaving.close()
+            while watcher is not None and not watcher.done():  # noqa: ASYNC110 - the very turn of the loop is what matters
+                await asyncio.sleep(0)
+            coming = await subscribed(feed, ann)
+            assert (await coming.next(5)) is not None  # up to date
+            await tell(conn, ann, f"number_{number}")
+            await conn.commit()
+            assert await heard(coming, 1) == [f"number_{number}"]
+            coming.close()
+            while feed._watcher is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await feed.close()
+
+
 async def test_cursors_of_another_database_are_refused(settings: Settings, feed: Feed) -> None:
     with pytest.raises(Conflict) as refused:
         await feed.subscribe(Reach(somebody()), Cursor(2**62, 0), history=False)

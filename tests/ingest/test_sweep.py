@@ -430,12 +430,13 @@ async def test_what_another_installation_owns_is_left_alone(desk: Desk) -> None:
     await swept(desk, timedelta())
     settings = desk.ctx.settings
     places = {name: getattr(settings, name) for name in ("bucket_incoming", "bucket_originals", "bucket_renditions")}
-    before = await multiparts(desk), await objects(desk)
+    uploads, keys = await multiparts(desk), await objects(desk)
     async with desk_apart(settings, **places) as other:
         for dry in (True, False):
             report = await sweep_now(at(other.ctx, A_DAY), dry=dry)
             assert report.problems == {"place_shared": 2}
-    assert (await multiparts(desk), await objects(desk)) == before
+    assert uploads <= await multiparts(desk)  # the other's probe of the store may be under way
+    assert keys <= await objects(desk)
     report = await swept(desk, A_DAY)
     assert report.of_kind(Kind.LOST_OBJECTS).count >= 1
     assert await storage_id(desk, upload) in await multiparts(desk)

@@ -46,7 +46,7 @@ async def put_part(
 
     The part's checksum goes into the header that a grant names; without one the server's own is the part's. Safe to repeat.
     """
-    async with _intake(ctx, request) as body:
+    async with _intake(ctx, who, request) as body:
         where = _content_range(request)
         if where is None:
             found: wire.RelayedPart | wire.PartView = await relay.relay(
@@ -97,7 +97,7 @@ async def put_content(
 
     308 says by `Range: bytes=0-N` what is held; `Content-Range: bytes */size` with an empty body asks.
     """
-    async with _intake(ctx, request) as body:
+    async with _intake(ctx, who, request) as body:
         progress = await content.put(ctx, who, upload_id, _content_range(request), body)
     if progress.upload is None:
         answer = Response(status_code=status.HTTP_308_PERMANENT_REDIRECT)
@@ -110,13 +110,13 @@ async def put_content(
 
 
 @asynccontextmanager
-async def _intake(ctx: Ctx, request: Request) -> AsyncIterator[Intake]:
+async def _intake(ctx: Ctx, who: Who, request: Request) -> AsyncIterator[Intake]:
     """The body, if this process takes one more. Some of a refused one is read, so that its sender comes to read why."""
     length = request.headers.get("content-length", "")
     if not (length.isascii() and length.isdigit()):
         raise Invalid("length_missing", "Say how many bytes come: send Content-Length.")
     body = Intake(_chunks(request), int(length), Pace.of(ctx.settings))
-    with cast(Relays, request.app.state.relays).one(body):
+    with cast(Relays, request.app.state.relays).one(body, (who.tenant, who.creator)):
         try:
             yield body
         except Problem:

@@ -51,7 +51,9 @@ async def read_usage(ctx: Ctx, who: Who) -> wire.UsageView:
 async def list_usage(
     ctx: Ctx,
     who: Who,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
+    cursor: Annotated[
+        str | None, Query(max_length=200, pattern=r"^[^\x00]*$", description="`next` of the page before.")
+    ] = None,
     limit: Limit = 50,
 ) -> wire.Page[wire.CreatorUsage]:
     """The same sums by creator, by name: operators see their tenant's, creators their own."""

@@ -289,4 +289,6 @@ def _verdict_of(state: str, failure: Failure | None) -> tuple[bool, bool]:
         raise Rejected(code, message)
     if state in {UploadState.ABORTED, UploadState.EXPIRED}:
         raise Conflict(f"upload_{state}", f"The upload is {state}; begin a new one.")
+    if state == UploadState.UPLOADING and failure is not None and failure.code == "parts_missing":
+        raise Conflict(failure.code, failure.message, **failure.details)  # sent back after the answer to complete
     return state == UploadState.INGESTED, state == UploadState.FINALIZING

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,6 +34,7 @@ LOOK_SECONDS = 0.25
 PAGE = 100  # events read at once: what a subscriber holds in memory
 READERS = 3  # subscribers that read at the same time, so that requests find a connection as well
 MAX_NEWS = 10_000  # different things told of between two looks; with more everybody is woken
+SHARE = 4  # one creator, or one of their programs, gets a quarter of the streams: nobody can keep out all others
 RETRY_SECONDS = 1.0  # before a read that failed is tried again
 FIRST = re.compile(r"(\d{1,19})-(\d{1,19})", re.ASCII)
 MOST = 2**63 - 1
@@ -68,6 +70,10 @@ class Reach:
     upload_id: UUID | None = None
     asset_id: UUID | None = None
 
+    @property
+    def whose(self) -> tuple[str, str]:
+        return self.who.tenant, self.who.creator
+
     def key(self) -> Hashable:
         """By what the watcher finds the subscriber; it may be woken for events that it may not see, never the reverse."""
         if self.asset_id is not None:
@@ -95,6 +101,7 @@ class Feed:
         self._look_seconds = look_seconds
         self._subscribers: dict[Hashable, set[Subscription]] = {}
         self._count = 0
+        self._of: Counter[tuple[str, str]] = Counter()  # subscribers by tenant and creator
         self._watcher: asyncio.Task[None] | None = None
         self._seen: int | None = None  # events of transactions below it have been told of
         self._readers = asyncio.Semaphore(READERS)
@@ -113,7 +120,7 @@ class Feed:
         """
         if self._stopped:
             raise Unavailable("stopping", "This server is stopping; ask again and another one answers.")
-        if self._count >= self._most:
+        if self._count >= self._most or self._of[reach.whose] >= max(1, self._most // SHARE):
             raise Unavailable("streams_full", "This server keeps as many event streams as it may; try again shortly.")
         subscription = Subscription(self, reach)
         self._add(subscription)
@@ -155,7 +162,8 @@ class Feed:
     def _add(self, subscription: Subscription) -> None:
         self._subscribers.setdefault(subscription.reach.key(), set()).add(subscription)
         self._count += 1
-        if self._watcher is None:
+        self._of[subscription.reach.whose] += 1
+        if self._watcher is None or self._watcher.done():  # it may have ended without having been seen to
             self._watcher = asyncio.create_task(self._watch())
             self._watcher.add_done_callback(self._watched)
 
@@ -165,6 +173,9 @@ class Feed:
         if subscription in peers:
             peers.discard(subscription)
             self._count -= 1
+            self._of[subscription.reach.whose] -= 1
+            if not self._of[subscription.reach.whose]:
+                del self._of[subscription.reach.whose]
         if not peers:
             self._subscribers.pop(key, None)
 
@@ -186,7 +197,8 @@ class Feed:
             await asyncio.sleep(self._look_seconds)
 
     def _watched(self, task: asyncio.Task[None]) -> None:
-        self._watcher, self._seen = None, None
+        if self._watcher is task:
+            self._watcher, self._seen = None, None
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("the watcher of events met an error of our own", exc_info=error)
             for subscription in self._all():  # their readers come back, and a new watcher with them

@@ -6,7 +6,7 @@ What is watched is the sender's time alone: while storage is slow nothing is rea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from rushes.config import Settings
 from rushes.errors import Invalid, Unavailable
 
 HURRY_SECONDS = 1.0  # that a sender may still be silent when the process is told to stop
+SHARE = 4  # one creator gets a quarter of the places: slow senders cannot keep out all others
 LINGER_BYTES = 8 * 1024 * 1024  # read of a body that is refused, so that its sender comes to read the answer
 
 
@@ -107,21 +108,23 @@ class Relays:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._under_way: set[Intake] = set()
+        self._under_way: dict[Intake, Hashable] = {}
         self._stopped = False
 
     @contextmanager
-    def one(self, body: Intake) -> Iterator[None]:
-        """A place for one more. Raises `Unavailable` (relay_busy, stopping) when there is none."""
+    def one(self, body: Intake, sender: Hashable) -> Iterator[None]:
+        """A place for one more. Raises `Unavailable` (relay_busy, stopping) when there is none, or none for this sender."""
         if self._stopped:
             raise Unavailable("stopping", "This server is stopping; send this again and another one takes it.")
         if len(self._under_way) >= self._most:
             raise Unavailable("relay_busy", f"This server relays {self._most} bodies already; try again shortly.")
-        self._under_way.add(body)
+        if sum(other == sender for other in self._under_way.values()) >= max(1, self._most // SHARE):
+            raise Unavailable("relay_busy", "This server relays as many of your bodies as it may; try again shortly.")
+        self._under_way[body] = sender
         try:
             yield
         finally:
-            self._under_way.discard(body)
+            del self._under_way[body]
 
     def stop(self) -> None:
         """Take no more, and wait no longer for senders that are silent: the process is about to stop."""

@@ -100,6 +100,7 @@ CREATE TABLE stores (
 );
 
 CREATE INDEX events_feed ON events (xid, id);
+CREATE INDEX events_creator ON events (tenant, creator, xid, id);
 """
 
 SWEEPS = """
