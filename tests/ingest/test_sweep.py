@@ -16,7 +16,7 @@ from rushes.ingest.abort import discard
 from rushes.ingest.reclaimed import Kind, Sum
 from rushes.ingest.sweep import latest, sweep_now
 from rushes.plan import MIN_PART
-from rushes.storage import S3, Credentials, Endpoint, Place
+from rushes.storage import S3, Credentials, Endpoint, Place, asset_prefix
 from tests.ingest.equipment import TWO_PARTS, Desk, Json, problem, some_bytes
 from tests.ingest.leftovers import (
     A_DAY,
@@ -141,6 +141,7 @@ async def test_multipart_uploads_without_a_session_are_aborted(desk: Desk) -> No
         await lost_multipart(desk, storage.incoming, f"{storage.incoming.prefix}probe-{uuid4()}"),
     }
     foreign = {
+        await lost_multipart(desk, storage.incoming, f"{storage.incoming.prefix}photos/2024/{uuid4()}/holiday.jpg"),
         await lost_multipart(desk, Place("rushes-originals", ""), f"somebody-elses/{uuid4()}"),
         await lost_multipart(desk, storage.originals, f"{storage.originals.prefix}not/ours/at/all"),
         await lost_multipart(desk, storage.originals, f"{a_key(desk, ann.who)}-of-mine"),
@@ -157,6 +158,19 @@ async def test_multipart_uploads_without_a_session_are_aborted(desk: Desk) -> No
     assert foreign | {await storage_id(desk, live)} <= left
     assert (await ann.complete(live, done)).status_code == 202
     assert await desk.finalize(live["upload_id"]) == "ingested"
+
+
+async def test_a_multipart_upload_behind_a_rendition_that_is_there_is_kept(desk: Desk) -> None:
+    """SeaweedFS keeps the bytes of an object where its multipart upload had them, should it fail to forget that one."""
+    ann, place = desk.person(), desk.ctx.storage.renditions
+    prefix = asset_prefix(place, ann.who.tenant, ann.who.creator, uuid4())
+    there, gone = (f"{prefix}1/{name}.mp4" for name in ("there", "gone"))
+    await put(desk, place, there)
+    kept, lost = [await lost_multipart(desk, place, key, SMALL) for key in (there, gone)]
+    assert of(await swept_as_announced(desk, A_DAY), ann.who) == {Kind.LOST_UPLOADS: Sum(1, len(SMALL))}
+    left = await multiparts(desk)
+    assert kept in left
+    assert lost not in left
 
 
 async def test_an_aborted_upload_is_left_to_its_own_discard_for_a_day(desk: Desk) -> None:
@@ -181,15 +195,17 @@ async def test_objects_in_the_incoming_place_without_a_session_are_deleted(desk:
     lost = {
         await put(desk, place, incoming_key(desk, ann.who, given_up["asset_id"], "parts/1")),
         await put(desk, place, incoming_key(desk, ann.who, published["asset_id"], "parts/1")),
-        await put(desk, place, incoming_key(desk, ann.who, uuid4(), "anything/at/all")),
-        await put(desk, place, incoming_key(desk, ann.who, live["asset_id"], "slices/1/0-forgotten")),
+        await put(desk, place, incoming_key(desk, ann.who, uuid4(), f"slices/3/{uuid4()}")),
+        await put(desk, place, incoming_key(desk, ann.who, live["asset_id"], f"slices/1/{uuid4()}")),
         await put(desk, place, f"{place.prefix}probe-{uuid4()}"),
     }
+    _, held = await put(desk, place, incoming_key(desk, ann.who, live["asset_id"], f"slices/1/{uuid4()}"))
     kept = {
-        await put(desk, place, incoming_key(desk, ann.who, live["asset_id"], "slices/1/0-held")),
+        (place.bucket, held),
         await put(desk, place, f"{place.prefix}readme.txt"),
+        await put(desk, place, f"{place.prefix}photos/2024/{uuid4()}/holiday.jpg"),  # another program's
+        await put(desk, place, incoming_key(desk, ann.who, uuid4(), "anything/at/all")),
     }
-    held = next(key for _, key in kept if key.endswith("held"))
     for upload, key in ((live, held), (given_up, f"{held}-of-another")):
         await desk.sql(
             """INSERT INTO slices (upload_id, number, checksum, total, start, length, crc, bucket, key, created_at)

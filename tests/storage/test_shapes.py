@@ -80,6 +80,13 @@ def test_keys_of_others_are_nobodys(layout: str) -> None:
             f"ac me/{near.split('/', 1)[1]}original",
             f"probe-{asset}x",
             "probe-1",
+            f"photos/2024/{asset}/holiday.jpg",
+            f"photos/2024/{asset}/parts",
+            *(
+                f"{near}{rest}"
+                for rest in ("parts/", "parts/0", "parts/1x", "parts/1/2", "parts/cover.jpg", "slices/1")
+            ),
+            *(f"{near}slices/{rest}" for rest in (f"0/{asset}", f"1/{asset}/x", "1/thumb.jpg", str(asset))),
         )
         for name in foreign:
             assert shape_of(at, place.bucket, place.prefix + name) is None, name

@@ -1,8 +1,8 @@
 """What lies in storage and belongs to no session: multipart uploads, staged parts, slices, scratch.
 
 Nothing is touched that a session owns, that is younger than the grace time, whose session ended more recently than that
-(its own `discard` is on its way), or whose key has not our shape. An upload that was ingested keeps even a multipart
-upload that storage should have forgotten: on SeaweedFS that one shares its bytes with the object.
+(its own `discard` is on its way), or whose key has not our shape. An upload that was ingested, and a rendition that is
+there, keep even a multipart upload that storage should have forgotten: on SeaweedFS it shares its bytes with the object.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ async def _abort_lost(sweep: Sweep, bucket: str, batch: Sequence[OpenUpload]) ->
 
     async def one(pair: tuple[OpenUpload, Found]) -> None:
         item, shape = pair
+        if shape.shape is Shape.RENDITION and await storage.s3.head(bucket, item.key) is not None:
+            return
         size = await sweep.stored_bytes(bucket, item.key, item.storage_upload_id)
         if size is None:
             return  # gone meanwhile

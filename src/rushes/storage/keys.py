@@ -22,7 +22,9 @@ from rushes.errors import Invalid, Misconfigured
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RENDITION: Final = re.compile(rf"([0-9]{{1,18}})/{_SAFE.pattern}")
-_PROBE: Final = re.compile(r"probe-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(/.*)?")
+_UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_INCOMING: Final = re.compile(rf"parts/[1-9][0-9]{{0,9}}|slices/[1-9][0-9]{{0,9}}/{_UUID}")
+_PROBE: Final = re.compile(rf"probe-{_UUID}(/.*)?")
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
 
@@ -115,6 +117,11 @@ def read_key(place: Place, key: str) -> OurKey | None:
 
 def is_original(key: OurKey) -> bool:
     return key.rest == "original"
+
+
+def is_incoming(key: OurKey) -> bool:
+    """Whether the key is a staged part's or a slice's, exactly as we make them."""
+    return _INCOMING.fullmatch(key.rest) is not None
 
 
 def epoch_of(key: OurKey) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from rushes.storage.keys import OurKey, Place, epoch_of, is_original, is_probe, read_key
+from rushes.storage.keys import OurKey, Place, epoch_of, is_incoming, is_original, is_probe, read_key
 
 
 class Places(Protocol):
@@ -28,7 +28,7 @@ class Shape(StrEnum):
 
     ORIGINAL = "original"
     RENDITION = "rendition"
-    INCOMING = "incoming"  # a staged part, a slice, scratch
+    INCOMING = "incoming"  # a staged part or a slice
     PROBE = "probe"  # what a probe of the store experimented on
 
 
@@ -62,7 +62,7 @@ def shape_of(storage: Places, bucket: str, key: str) -> Found | None:
             return Found(Shape.ORIGINAL, owner)
         if storage.renditions in places and epoch is not None:
             return Found(Shape.RENDITION, owner, epoch)
-        if storage.incoming in places:
+        if storage.incoming in places and is_incoming(owner):
             return Found(Shape.INCOMING, owner)
     return None
 
