@@ -5,6 +5,8 @@ No worker runs here: a test takes the copiers' part when it wants to.
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -23,7 +25,7 @@ from rushes.ingest.context import Context
 from rushes.pipeline.finalize import run_finalize, run_verify
 from rushes.pipeline.staged import run_copy, run_unstage
 from rushes.plan import MIN_PART
-from rushes.storage import StoredPart
+from rushes.storage import DonePart, StoredPart
 from tests.ingest.equipment import Desk, Directly, Json, Person, body, crc, pieces, problem, some_bytes
 from tests.ingest.staging import (
     DATA,
@@ -404,6 +406,53 @@ async def test_a_copy_that_never_stays_is_left_to_storage_to_judge(desk: Desk) -
         verdicts.append(await run_finalize(ctx, Directly(), upload["upload_id"], 1))
         await copy_all(desk, upload)
     assert verdicts == ["copying"] * staged.MOST_AGAIN + ["ingested"]
+    assert await original(desk, upload) == DATA
+
+
+async def test_a_copier_that_thaws_late_destroys_nothing(desk: Desk) -> None:
+    """Its work was taken over and the object is being read when storage tells it that there is no such upload."""
+    ann = desk.person()
+    sha256 = hashlib.sha256(DATA).hexdigest()
+    upload = await ann.begin(len(DATA), part_size=MIN_PART, layout="staged", checksum=f"sha256:{sha256}")
+    await report(ann, upload, await ann.send(upload, DATA))
+    query = "SELECT copier FROM parts WHERE upload_id = %(id)s AND number = 1"  # which is not carried
+    ((copier,),) = await desk.sql(query, id=upload["upload_id"])
+    frozen, thawed = asyncio.Event(), asyncio.Event()
+
+    async def upload_part_copy(*args: Any, **options: Any) -> Any:
+        frozen.set()
+        await thawed.wait()
+        return await desk.ctx.storage.s3.upload_part_copy(*args, **options)
+
+    ctx = with_storage(desk.ctx, upload_part_copy=upload_part_copy)
+    zombie = asyncio.create_task(run_copy(ctx, upload["upload_id"], str(copier)))
+    await frozen.wait()
+    await copy_all(desk, upload)
+    assert (await ann.complete(upload)).status_code == 202
+    assert await run_finalize(desk.ctx, Directly(), upload["upload_id"], 1) == "verifying"
+    thawed.set()
+    assert await zombie == "copied"
+    assert (await ann.upload(upload))["state"] == "finalizing"
+    assert await run_verify(desk.ctx, Directly(), upload["upload_id"], 1) == "ingested"
+    assert await original(desk, upload) == DATA
+
+
+async def test_copies_of_an_upload_that_is_complete_in_storage_are_not_missed(desk: Desk) -> None:
+    """A Complete whose worker died takes the parts away while another looks, and shows the object after."""
+    ann, upload = await copied_and_completed(desk)
+    ctx = without_part(desk, 2, looks=1)
+    assert await run_finalize(ctx, Directly(), upload["upload_id"], 1) == "copying"
+    ((bucket, key, storage_id),) = await desk.sql(
+        "SELECT bucket, key, storage_upload_id FROM uploads WHERE id = %(id)s", id=upload["upload_id"]
+    )
+    s3 = desk.ctx.storage.s3
+    listed = [DonePart(part.number, part.etag) for part in await s3.list_parts(bucket, key, storage_id)]
+    await s3.complete_multipart(bucket, key, storage_id, listed)
+    before = len(await desk.enqueued(f"finalize-{upload['upload_id']}%"))
+    assert await copy_all(desk, upload) == ["refused"]
+    assert (await ann.upload(upload))["state"] == "finalizing"
+    assert len(await desk.enqueued(f"finalize-{upload['upload_id']}%")) == before + 1
+    assert await desk.finalize(upload["upload_id"]) == "ingested"
     assert await original(desk, upload) == DATA
 
 

@@ -80,6 +80,13 @@ async def let_go(conn: Conn, upload_id: UUID, copier: UUID) -> None:
     await conn.execute(query, [upload_id, copier])
 
 
+async def give_back(conn: Conn, upload_id: UUID, copier: UUID, since: datetime) -> bool:
+    """Nothing belongs to this run of the copier any more; whether anything did."""
+    args = {"id": upload_id, "copier": copier, "since": since}
+    cursor = await conn.execute(f"UPDATE parts SET copier = NULL, copier_since = NULL WHERE {MINE}".encode(), args)
+    return cursor.rowcount > 0
+
+
 async def forget(conn: Conn, upload_id: UUID, numbers: Sequence[int]) -> int:
     """These parts are not in the multipart upload after all. Returns how often that was said of one of them."""
     cursor = await conn.execute(

@@ -21,7 +21,7 @@ from rushes.db import Conn, copies, uploads
 from rushes.errors import Conflict, Invalid, NotFound, Problem, Rejected, Unavailable
 from rushes.ingest import finalize, ledger, staged
 from rushes.ingest.context import Context, Work
-from rushes.model import Part, Upload, UploadState
+from rushes.model import Layout, Part, Upload, UploadState
 from rushes.plan import MIN_PART
 
 log = logging.getLogger(__name__)
@@ -55,17 +55,22 @@ class Turn:
     part: Part
 
 
-async def copy(ctx: Context, upload_id: UUID, copier: UUID) -> str:
-    """Copy the copier's parts: "copied" when nothing is left for it, "over" when the upload takes no parts any more.
+async def take(ctx: Context, upload_id: UUID, copier: UUID) -> datetime | None:
+    """Make the copier's parts those of the run that begins; since when they are, or None when it has none.
 
-    May run twice, even at once. Raises `Unavailable` and `Misconfigured` as storage does: run it again then; other
-    problems mean that this store will not do it.
+    Once a run: one that was frozen, and replaced, must not take its parts back when it wakes.
     """
     async with ctx.db.transaction() as conn:
         upload = await uploads.load(conn, upload_id, lock=True)
-        since = None if upload is None else await copies.take(conn, upload_id, copier, ctx.now())
-    if since is None:
-        return "copied"
+        return None if upload is None else await copies.take(conn, upload_id, copier, ctx.now())
+
+
+async def copy(ctx: Context, upload_id: UUID, copier: UUID, since: datetime) -> str:
+    """Copy the run's parts: "copied" when nothing is left for it, "over" when the upload takes no parts any more.
+
+    May be called again after it raised. Raises `Unavailable` and `Misconfigured` as storage does: call it again then;
+    other problems mean that this store will not do it.
+    """
     outcome: Copied | Lost | None = None
     while True:
         turn = await _turn(ctx, upload_id, copier, since, outcome)
@@ -107,6 +112,10 @@ async def _conclude(ctx: Context, conn: Conn, upload: Upload, copier: UUID, now:
     """Nothing is left to copy for an upload that finalizes: go on with that. Parts that were lost it sends back for."""
     if upload.state is not UploadState.FINALIZING or await staged.roll(ctx, conn, upload, now):
         return
+    await _finalize(ctx, conn, upload, copier)
+
+
+async def _finalize(ctx: Context, conn: Conn, upload: Upload, copier: UUID) -> None:
     name = f"finalize-{upload.id}-{upload.attempt}-{copier}"
     args = (str(upload.id), upload.attempt)
     await ctx.engine.enqueue(conn, Work("finalize", name, args, upload.tenant, upload.priority))
@@ -172,8 +181,15 @@ async def _carry(ctx: Context, upload: Upload, part: Part) -> tuple[str, str | N
 async def assemble(ctx: Context, upload_id: UUID, attempt: int) -> str:
     """`finalize.assemble`, once all parts are copied and storage lists the copies as recorded; "copying" until then.
 
-    It is not left to Complete to find a copy that landed late and replaced another: SeaweedFS takes stale ETags.
+    It is not left to Complete to find a copy that landed late and replaced another: SeaweedFS takes stale ETags. Where
+    the object is there already, nothing is copied any more: a Complete was carried out whose answer was lost.
     """
+    async with ctx.db.transaction() as conn:
+        upload = await uploads.load(conn, upload_id, lock=True)
+        if upload is None or upload.state is not UploadState.FINALIZING or upload.attempt != attempt:
+            return "over"
+    if upload.layout is Layout.STAGED and await finalize.is_assembled(ctx, upload):
+        return await finalize.assemble(ctx, upload_id, attempt)
     async with ctx.db.transaction() as conn:
         upload = await uploads.load(conn, upload_id, lock=True)
         if upload is None or upload.state is not UploadState.FINALIZING or upload.attempt != attempt:
@@ -188,21 +204,36 @@ async def assemble(ctx: Context, upload_id: UUID, attempt: int) -> str:
     return await finalize.assemble(ctx, upload_id, attempt)
 
 
-async def give_up(ctx: Context, upload_id: UUID, copier: UUID, code: str, message: str) -> str:
-    """This store will not copy the copier's parts: an upload that finalizes fails of it, another when it is completed.
+async def give_up(ctx: Context, upload_id: UUID, copier: UUID, since: datetime, problem: Problem) -> str:
+    """This store will not copy the run's parts: an upload that finalizes fails of it, another when it is completed.
 
-    Returns "refused".
+    Unless the object is there: then storage forgot the upload because it was completed, and finalizing goes on. Returns
+    "refused", or "copied" when the parts are another run's by now, whose business this is. Raises `Unavailable`.
     """
     async with ctx.db.transaction() as conn:
-        upload = await uploads.load(conn, upload_id, lock=True)
-        await copies.let_go(conn, upload_id, copier)
-    if upload is not None and upload.state is UploadState.FINALIZING:
-        await finalize.fail(ctx, upload_id, upload.attempt, code, message)
+        upload = await uploads.load(conn, upload_id)
+    finalizes = upload is not None and upload.state is UploadState.FINALIZING
+    unknown = problem.code == "storage_upload_unknown"
+    assembled = upload is not None and finalizes and unknown and await finalize.was_assembled(ctx, upload)
+    async with ctx.db.transaction() as conn:
+        current = await uploads.load(conn, upload_id, lock=True)
+        if not await copies.give_back(conn, upload_id, copier, since):
+            return "copied"
+        if current is None or current.state is not UploadState.FINALIZING:
+            return "refused"
+        if unknown and not finalizes:  # completed since: nobody has looked yet
+            raise Unavailable("storage_undecided", "The upload was completed while its copies were given up.")
+        if assembled:
+            await _finalize(ctx, conn, current, copier)
+        else:
+            await finalize.fail_locked(ctx, conn, current, *_told(problem))
     return "refused"
 
 
-def problem_of(error: Problem) -> tuple[str, str]:
+def _told(error: Problem) -> tuple[str, str]:
     """(code, message) that an upload shows whose parts cannot be copied."""
     if error.code == "storage_upload_unknown":
         return "upload_lost", "Storage no longer knows this upload; begin it again."
+    if error.code == "internal":
+        return error.code, error.message
     return "storage_refused", f"Storage refuses to assemble the file: {error.message}"

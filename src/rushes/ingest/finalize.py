@@ -222,6 +222,16 @@ async def _look(ctx: Context, upload: Upload) -> StoredObject | Listed | None:
     return await _head(ctx, upload)
 
 
+async def is_assembled(ctx: Context, upload: Upload) -> bool:
+    """Whether an object lies where the upload's will; whose it is, `assemble` finds out."""
+    return await _head(ctx, upload) is not None
+
+
+async def was_assembled(ctx: Context, upload: Upload) -> bool:
+    """As `is_assembled`, for an upload that storage seems not to know: several looks."""
+    return isinstance(await _look(ctx, upload), StoredObject)
+
+
 async def _head(ctx: Context, upload: Upload) -> StoredObject | None:
     return await ctx.storage.s3.head(upload.bucket, upload.key)
 
@@ -368,19 +378,23 @@ async def judge(ctx: Context, upload: Upload, etag: str, reading: Reading) -> st
 
 async def fail(ctx: Context, upload_id: UUID, attempt: int, code: str, message: str, **details: Any) -> None:
     """End the upload as failed: quota released, asset failed, event appended, its parts in storage discarded."""
-    problem: Json = {"code": code, "message": message} | details
-    now = ctx.now()
     async with ctx.db.transaction() as conn:
         upload = await _finalizing(conn, upload_id, attempt)
-        if upload is None:
-            return
-        await uploads.move(conn, upload, UploadState.FAILED, now, problem)
-        await quota.release(conn, upload)
-        asset = await assets.load(conn, upload.asset_id, lock=True)
-        assert asset is not None, "begin made it, and the upload refers to it"
-        await assets.move(conn, asset, AssetState.FAILED, now, problem=problem)
-        await events.append(conn, "finalize_failed", upload, now, **problem)
-        await ctx.engine.enqueue(conn, discard_work(upload))
+        if upload is not None:
+            await fail_locked(ctx, conn, upload, code, message, **details)
+
+
+async def fail_locked(ctx: Context, conn: Conn, upload: Upload, code: str, message: str, **details: Any) -> None:
+    """As `fail`, in the transaction that holds the row of an upload that finalizes."""
+    problem: Json = {"code": code, "message": message} | details
+    now = ctx.now()
+    await uploads.move(conn, upload, UploadState.FAILED, now, problem)
+    await quota.release(conn, upload)
+    asset = await assets.load(conn, upload.asset_id, lock=True)
+    assert asset is not None, "begin made it, and the upload refers to it"
+    await assets.move(conn, asset, AssetState.FAILED, now, problem=problem)
+    await events.append(conn, "finalize_failed", upload, now, **problem)
+    await ctx.engine.enqueue(conn, discard_work(upload))
 
 
 async def _finalizing(conn: Conn, upload_id: UUID, attempt: int) -> Upload | None:

@@ -21,15 +21,18 @@ OWN_ERROR = "Copying the parts met an error of our own; the worker's log has it.
 async def run_copy(ctx: Context, upload_id: str, copier: str) -> str:
     """Returns "copied", "refused" by storage, or "over" when the upload takes no parts any more."""
     upload, mine = UUID(upload_id), UUID(copier)
+    since = await insist(lambda: copying.take(ctx, upload, mine))
+    if since is None:
+        return "copied"
     try:
-        verdict = await insist(lambda: copying.copy(ctx, upload, mine))
+        verdict = await insist(lambda: copying.copy(ctx, upload, mine, since))
     except Problem as problem:
-        code, message = copying.problem_of(problem)
+        refusal = problem
         log.error("parts of upload %s cannot be copied: %s", upload, problem.message)
-        verdict = await insist(lambda: copying.give_up(ctx, upload, mine, code, message))
+        verdict = await insist(lambda: copying.give_up(ctx, upload, mine, since, refusal))
     except Exception:
         log.exception("upload %s met an error of our own", upload)
-        verdict = await insist(lambda: copying.give_up(ctx, upload, mine, "internal", OWN_ERROR))
+        verdict = await insist(lambda: copying.give_up(ctx, upload, mine, since, Problem("internal", OWN_ERROR)))
     if verdict == "over":  # a copy that landed after the upload was aborted is a part nobody would ever remove
         await insist(lambda: abort.discard(ctx, upload))
     return verdict
