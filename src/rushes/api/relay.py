@@ -111,18 +111,23 @@ async def put_content(
 
 @asynccontextmanager
 async def _intake(ctx: Ctx, who: Who, request: Request) -> AsyncIterator[Intake]:
-    """The body, if this process takes one more. Some of a refused one is read, so that its sender comes to read why."""
+    """The body, if this process takes one more. Some of what nobody took of it is read, so that its sender comes to read
+    the answer; unless it waits for a word before it sends.
+    """
     length = request.headers.get("content-length", "")
     if not (length.isascii() and length.isdigit()):
         raise Invalid("length_missing", "Say how many bytes come: send Content-Length.")
     body = Intake(_chunks(request), int(length), Pace.of(ctx.settings))
     with cast(Relays, request.app.state.relays).one(body, (who.tenant, who.creator)):
+        patient = request.headers.get("expect", "").lower() == "100-continue"
         try:
             yield body
         except Problem:
-            if request.headers.get("expect", "").lower() != "100-continue":
+            if not patient:
                 await body.linger()
             raise
+        if not patient:
+            await body.linger()
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

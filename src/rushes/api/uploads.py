@@ -91,7 +91,8 @@ async def complete_upload(
     """Finalize. 200 with the verdict, or 202 while storage is busy: then poll the address in `Location`.
 
     Safe to repeat. 409 `parts_missing` names the parts to send (again) in `extra.missing`; 409 `manifest_mismatch` those
-    that the ledger knows otherwise in `extra.numbers`; 409 `checksum_mismatch` shows both values.
+    that the ledger knows otherwise in `extra.numbers`; 409 `checksum_mismatch` shows both values; 409 `size_missing` asks
+    where a file of unknown size ends.
     """
     upload = await complete.complete(ctx, who, upload_id, request)
     if upload.state is UploadState.FINALIZING:

@@ -50,7 +50,8 @@ async def open_unproven(conn: Conn, upload_id: UUID, number: int, size: int, tic
     await conn.execute(
         """INSERT INTO parts AS p (upload_id, number, size, checksum, proof, grants)
         VALUES (%(id)s, %(number)s, %(size)s, %(ticket)s, 'server', 2)
-        ON CONFLICT (upload_id, number) DO UPDATE SET checksum = EXCLUDED.checksum, grants = p.grants + 1,
+        ON CONFLICT (upload_id, number) DO UPDATE SET
+            size = EXCLUDED.size, checksum = EXCLUDED.checksum, grants = p.grants + 1,
             proof = 'server', etag = NULL, held_at = NULL, way = NULL, copied_etag = NULL""",
         {"id": upload_id, "number": number, "size": size, "ticket": ticket},
     )

@@ -29,28 +29,23 @@ async def waiting(conn: Conn, upload_id: UUID) -> list[int]:
     return [int(row[0]) for row in await cursor.fetchall()]
 
 
-async def add(conn: Conn, upload_id: UUID, row: Slice, now: datetime) -> list[Place]:
-    """Keep a slice that is stored; returns the objects that nobody needs any more.
+async def add(conn: Conn, upload_id: UUID, row: Slice, now: datetime) -> None:
+    """Keep a slice that is stored; no other of the part starts at the same byte."""
+    await conn.execute(
+        """INSERT INTO slices (upload_id, number, checksum, total, start, length, crc, bucket, key, created_at)
+        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)""",
+        [upload_id, row.number, row.checksum, row.total, row.start, row.length, row.crc, row.bucket, row.key, now],
+    )
 
-    Slices that claim another checksum or length of the part go. Of two that start at the same byte the longer one stays.
-    """
-    gone = await _objects(
+
+async def drop_unlike(conn: Conn, upload_id: UUID, row: Slice) -> list[Place]:
+    """Forget the part's slices that claim another checksum or length of it than `row`; returns their objects."""
+    return await _objects(
         conn,
         """DELETE FROM slices WHERE upload_id = %s AND number = %s AND (checksum, total) <> (%s, %s)
         RETURNING bucket, key""",
         [upload_id, row.number, row.checksum, row.total],
     )
-    gone += await _objects(
-        conn,
-        "DELETE FROM slices WHERE upload_id = %s AND number = %s AND start = %s AND length < %s RETURNING bucket, key",
-        [upload_id, row.number, row.start, row.length],
-    )
-    cursor = await conn.execute(
-        """INSERT INTO slices (upload_id, number, checksum, total, start, length, crc, bucket, key, created_at)
-        VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (upload_id, number, start) DO NOTHING""",
-        [upload_id, row.number, row.checksum, row.total, row.start, row.length, row.crc, row.bucket, row.key, now],
-    )
-    return gone if cursor.rowcount else [*gone, (row.bucket, row.key)]
 
 
 async def shorten(conn: Conn, upload_id: UUID, number: int, total: int) -> None:

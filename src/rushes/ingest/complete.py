@@ -29,8 +29,8 @@ NAMED_MISSING = 1_000  # missing parts named in one answer
 async def complete(ctx: Context, who: Principal, upload_id: UUID, request: CompleteUpload) -> Upload:
     """Finalize an upload. Returns it as it stands after the wait: `ingested`, or still `finalizing`.
 
-    Raises `Conflict` parts_missing with `missing` (part numbers) when parts have to be sent, size_mismatch, upload_… when the
-    upload has ended otherwise, `NotFound`.
+    Raises `Conflict` parts_missing with `missing` (part numbers) when parts have to be sent, size_missing when only the
+    client can tell where the file ends, size_mismatch, upload_… when the upload has ended otherwise, `NotFound`.
     """
     missing = await start(ctx, who, upload_id, request, slices_first=True)
     if missing and await _put_together(ctx, who, upload_id):
@@ -55,11 +55,11 @@ async def start(
     async with ctx.db.transaction() as conn:
         upload = await locked(conn, who, upload_id)
         unsized.check_said(upload, request.size)
-        if upload.state is UploadState.INITIATED:
-            return list(range(1, upload.part_count + 1)) if upload.size_known else [1]
+        if upload.state is UploadState.INITIATED and upload.size_known:
+            return list(range(1, upload.part_count + 1))
         if upload.state in {UploadState.FINALIZING, UploadState.INGESTED}:
             await _check_late(conn, upload, claimed)
-        if upload.state is not UploadState.UPLOADING:
+        if upload.state not in {UploadState.INITIATED, UploadState.UPLOADING}:
             return []
         await record_done(conn, upload, request.done, now)
         if not upload.size_known:

@@ -45,7 +45,8 @@ async def put(ctx: Context, who: Principal, upload_id: UUID, where: ContentRange
     upload = await find(ctx, who, upload_id)
     total = intake.length if where is None else where.total
     if upload.state not in {UploadState.INITIATED, UploadState.UPLOADING}:
-        await intake.drop(intake.left)
+        if upload.state in {UploadState.FINALIZING, UploadState.INGESTED} and intake.length <= upload.size:
+            await intake.drop(intake.left)
         return Progress(upload.size, await complete(ctx, who, upload_id, CompleteUpload(size=total or None)))
     plan = _plan(upload, total)
     first = _check_range(where, plan, intake)

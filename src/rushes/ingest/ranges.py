@@ -68,6 +68,33 @@ def from_start(ranges: Iterable[Range]) -> int:
     return joined[0][1] + 1 if joined and joined[0][0] == 0 else 0
 
 
+def needless(rows: Sequence[Slice], new: Slice) -> list[Slice]:
+    """The slices that can go once `new` has come, which may be `new` itself; those that stay hold the same bytes.
+
+    No byte is kept more than twice, however slices overlap: of those that stay, each begins behind the end of the last but
+    one. And while the rows cover the part only `new` can go, so none goes that is being read to put the part together.
+    """
+    if covers(map(range_of, rows), *range_of(new)):
+        return [new]
+    ordered = sorted([*rows, new], key=lambda row: row.start)
+    kept: set[str] = set()
+    at, looked = 0, 0
+    while looked < len(ordered):
+        at = max(at, ordered[looked].start)
+        best = ordered[looked]
+        while looked < len(ordered) and ordered[looked].start <= at:
+            best = max(best, ordered[looked], key=_end)
+            looked += 1
+        if _end(best) > at:
+            kept.add(best.key)
+            at = _end(best)
+    return [row for row in ordered if row.key not in kept]
+
+
+def _end(row: Slice) -> int:
+    return row.start + row.length
+
+
 def written(ranges: Sequence[Range]) -> str:
     """As a `Range` header writes them."""
     return "bytes=" + ",".join(f"{first}-{last}" for first, last in ranges)

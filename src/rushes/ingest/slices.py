@@ -13,17 +13,17 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from uuid import UUID, uuid4
 
 from rushes.checksum import crc64nvme, encode
-from rushes.db import parts, slices, uploads
+from rushes.db import Conn, parts, slices, uploads
 from rushes.errors import Conflict, Invalid, NotFound, Problem, Rejected, Unavailable
 from rushes.ingest.context import Context
 from rushes.ingest.grant import check_open, locked, plan_of, slid
 from rushes.ingest.intake import Intake
-from rushes.ingest.ranges import ContentRange, Step, covers, merged, range_of, route
+from rushes.ingest.ranges import ContentRange, Step, covers, merged, needless, range_of, route
 from rushes.ingest.relay import answer, carry, check_length, checked, length_of, open_part, opened, record, send
 from rushes.ingest.scraps import forget
 from rushes.ingest.tally import Tally, claimed
@@ -159,13 +159,29 @@ async def store(
             current = await locked(conn, who, upload.id)
             check_open(current, now)
             part = (await parts.some(conn, upload.id, [number])).get(number)
-            gone = [(row.bucket, key)] if _is_held(part, claim) else await slices.add(conn, upload.id, row, now)
+            gone = [(row.bucket, key)] if _is_held(part, claim) else await _keep(conn, upload, row, now)
             expires_at = slid(ctx, current, now)
             await uploads.record_progress(conn, upload.id, parts=0, size=0, now=now, expires_at=expires_at, alive=True)
     except (Conflict, NotFound):
         await forget(ctx, [(row.bucket, key)])
         raise
     await forget(ctx, gone)
+
+
+async def _keep(conn: Conn, upload: Upload, row: Slice, now: datetime) -> list[slices.Place]:
+    """Keep a slice that is stored, unless its bytes are kept already; returns the objects that nobody needs any more.
+
+    Slices that claim another checksum or length of the part go, as do those that the rest makes `needless`: what is kept
+    of a part is never more than twice its bytes.
+    """
+    gone = await slices.drop_unlike(conn, upload.id, row)
+    spare = needless(await slices.of_part(conn, upload.id, row.number), row)
+    if row in spare:
+        return [*gone, (row.bucket, row.key)]
+    for other in spare:
+        gone += await slices.drop_one(conn, upload.id, other.key)
+    await slices.add(conn, upload.id, row, now)
+    return gone
 
 
 # --- putting a part together ------------------------------------------------------------------------------------------
@@ -223,13 +239,22 @@ async def finish(ctx: Context, who: Principal, upload: Upload, number: int) -> O
     except BaseException:
         await asyncio.shield(_give_up(ctx, assembly, []))
         raise
-    now = ctx.now()
+    try:
+        return await _record(ctx, who, assembly, tally.value, etag)
+    except BaseException:  # or nobody could try again before the claim runs out
+        await asyncio.shield(_give_up(ctx, assembly, []))
+        raise
+
+
+async def _record(ctx: Context, who: Principal, assembly: Assembly, checksum: str, etag: str) -> Outcome:
+    """Hold the part that is in storage now, end the claim and forget the slices."""
+    now, upload, number = ctx.now(), assembly.upload, assembly.number
     async with ctx.db.transaction() as conn:
         current = await locked(conn, who, upload.id)
         check_open(current, now)
         if not await slices.give_back(conn, assembly.id, upload.id, number):
             return Outcome.BUSY  # taken for dead: another has taken over
-        _, scraps = await record(ctx, conn, current, number, assembly.ticket, tally.value, etag, now)
+        _, scraps = await record(ctx, conn, current, number, assembly.ticket, checksum, etag, now)
     await forget(ctx, scraps)
     return Outcome.HELD
 
