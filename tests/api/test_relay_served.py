@@ -288,7 +288,7 @@ def test_a_stuck_sender_is_cut_off_and_holds_nothing_meanwhile(
     assert held(http, upload) == []  # with a pool of one connection, none is kept
     busy = http.put(part_of(upload), content=bytes(MIN_PART))
     assert (busy.status_code, busy.json()["code"], busy.headers["retry-after"]) == (503, "relay_busy", "2")
-    other = head(pods[0], somebody(), part_of(upload), f"Content-Length: {MIN_PART}")
+    other = head(pods[0], somebody(), part_of(upload), f"Content-Length: {MIN_PART}", "Connection: close")
     with pods[0].connect() as connection:  # whoever else comes is not kept out
         connection.sendall(other + bytes(MIN_PART))
         assert heard(connection).startswith(b"HTTP/1.1 404 ")

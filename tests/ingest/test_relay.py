@@ -226,13 +226,13 @@ def _hole(received: list[list[int]], size: int) -> int:
 
 
 async def test_slices_at_once(desk: Desk, person: Person, round_: int) -> None:
-    """Whoever comes last puts the part together, once."""
+    """Whoever comes last puts the part together, once. As many as one creator may send at once."""
     for claim in (True, False):
-        upload = await person.begin(MIN_PART)
-        part = DATA[:MIN_PART]
+        upload = await person.begin(4 * MIB)
+        part = DATA[: 4 * MIB]
         sent = [
             slice_(person, upload, 1, part, first, first + MIB - 1, claim=claim)
-            for first in range(0, MIN_PART, MIB)
+            for first in range(0, len(part), MIB)
             for _ in range(2)
         ]
         answers = await asyncio.gather(*sent)
