@@ -282,6 +282,19 @@ async def test_an_etag_that_is_not_the_parts_sends_it_back(desk: Desk) -> None:
     assert await desk.finalize(upload["upload_id"]) == "ingested"
 
 
+async def test_an_upload_that_is_sent_back_has_time_to_send(desk: Desk) -> None:
+    """It was completed a moment before it would have expired."""
+    ann, upload = await two_parts(desk)
+    one, two = await ann.send(upload, DATA)
+    await ann.complete(upload, [one, two | {"etag": "0" * 32}])
+    id_ = upload["upload_id"]
+    await desk.sql("UPDATE uploads SET expires_at = now() WHERE id = %(id)s RETURNING 1", id=id_)
+    assert await desk.finalize(id_) == "missing"
+    later = """SELECT expires_at > now() + make_interval(secs => idle_seconds) - interval '1 hour'
+        FROM uploads WHERE id = %(id)s"""
+    assert await desk.sql(later, id=id_) == [(True,)]
+
+
 @pytest.mark.parametrize(
     ("stored", "ours"),
     [(DATA, False), (DATA[:-1], True), (DATA + b"x", True), (DATA[:-1] + b"?", True)],

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from rushes import checksum
 from rushes.config import Settings
-from rushes.errors import Unavailable
+from rushes.errors import Conflict, Unavailable
 from rushes.ingest.capabilities import capabilities_of, place_of
 from rushes.ingest.verify import BLOCK, Reading, feed, must_be_read
 from rushes.model import ChecksumAlgorithm, Part, Proof
@@ -177,6 +177,29 @@ async def test_a_reading_that_breaks_goes_on_where_it_was(lenient: Desk) -> None
     finally:
         lenient.ctx = usual
     assert starts == sorted(starts)
+    assert (await ann.asset(upload))["sha256"] == SHA256
+
+
+@pytest.mark.parametrize("harm", ["a bit flips", "another object"])
+async def test_one_reading_that_was_damaged_condemns_nothing(lenient: Desk, harm: str) -> None:
+    ann, upload = await sent(lenient, "crc32c")
+    real, readings = lenient.ctx.storage.s3.get_range, 0
+
+    async def damaged(bucket: str, key: str, **how: Any) -> AsyncIterator[bytes]:
+        nonlocal readings
+        readings += 1
+        if readings == 1 and harm == "another object":
+            raise Conflict("storage_precondition_failed", "The object is not the one meant.")
+        async for chunk in real(bucket, key, **how):
+            yield chunk if readings > 1 else bytes([chunk[0] ^ 1]) + chunk[1:]
+
+    usual = lenient.ctx
+    try:
+        lenient.ctx = with_storage(usual, get_range=damaged)
+        assert await lenient.finalize(upload["upload_id"]) == "ingested"
+    finally:
+        lenient.ctx = usual
+    assert readings == 2
     assert (await ann.asset(upload))["sha256"] == SHA256
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rushes import checksum
-from rushes.errors import Conflict, Misconfigured, NotFound, Problem, Unavailable
+from rushes.errors import Conflict, Invalid, Misconfigured, NotFound, Problem, Rejected, Unavailable
 from rushes.ingest import complete, finalize
 from rushes.ingest.context import Context
 from rushes.model import Principal, Role, Upload
@@ -71,7 +71,7 @@ async def test_listing_parts_is_answered_with_an_error_once(alone: Context, who:
     upload = await finalizing(alone, who, unreported=2)
     call = Once(alone.storage.s3.list_parts, ANSWERS[answer]())
     verdict = await run_finalize(with_storage(alone, list_parts=call), Directly(), str(upload.id), 1)
-    assert call.calls == 2
+    assert call.calls == (3 if answer == "NoSuchUpload" else 2)  # that parts are missing has to be seen twice
     if (
         answer == "NoSuchUpload"
     ):  # it was believed, and the parts not found: completing again is enough, sending is not needed
@@ -79,6 +79,58 @@ async def test_listing_parts_is_answered_with_an_error_once(alone: Context, who:
         assert not await complete.start(alone, who, upload.id, CompleteUpload())
         verdict = await run_finalize(alone, Directly(), str(upload.id), 2)
     assert verdict == "ingested"
+    await adds_up(alone, upload)
+
+
+async def test_parts_that_a_complete_takes_away_are_not_missed(alone: Context, who: Principal) -> None:
+    """Its answer was lost; the list shows what is left of the parts, and the object is seen only after."""
+    upload = await finalizing(alone, who)
+    real = alone.storage.s3
+    ((storage_id,),) = await rows(alone, "SELECT storage_upload_id FROM uploads WHERE id = %s", upload.id)
+    left = (await real.list_parts(upload.bucket, upload.key, storage_id))[1:]
+    complete_ = Once(real.complete_multipart, ANSWERS["SlowDown"](), after=True)
+    looks: list[str] = []
+
+    async def head(*args: Any) -> Any:
+        looks.append("head")
+        return await real.head(*args) if "list" in looks else None
+
+    async def list_parts(*args: Any) -> Any:
+        looks.append("list")
+        return left
+
+    ctx = with_storage(alone, complete_multipart=complete_, head=head, list_parts=list_parts)
+    assert await run_finalize(ctx, Directly(), str(upload.id), 1) == "ingested"
+    assert looks[:3] == ["head", "list", "head"]
+    await adds_up(alone, upload)
+
+
+async def test_a_refusal_of_unknown_meaning_ends_nothing(alone: Context, who: Principal) -> None:
+    upload = await finalizing(alone, who)
+    tries = len(finalize.REFUSED_PAUSES) + 1  # before a refusal is believed
+
+    async def complete_multipart(*args: Any, **options: Any) -> Any:
+        nonlocal tries
+        tries -= 1
+        if tries >= 0:
+            raise Invalid("storage_request_refused", "Storage refuses the request: 400")
+        return await alone.storage.s3.complete_multipart(*args, **options)
+
+    ctx = with_storage(alone, complete_multipart=complete_multipart)
+    assert await run_finalize(ctx, Directly(), str(upload.id), 1) == "ingested"
+    await adds_up(alone, upload)
+
+
+async def test_a_probe_that_is_refused_ends_nothing(alone: Context, who: Principal) -> None:
+    """Nothing is known of the store when the upload is assembled, and the probe is told no."""
+    upload = await finalizing(alone, who)
+    await rows(alone, "DELETE FROM stores RETURNING 1")
+    refusal = Rejected("storage_part_too_small", "A part but the last is smaller than storage takes.")
+    call = Once(alone.storage.s3.create_multipart, refusal)
+    ctx = with_storage(alone, create_multipart=call)
+    ctx.storage.remembered = None
+    assert await run_finalize(ctx, Directly(), str(upload.id), 1) == "ingested"
+    assert call.calls > 1
     await adds_up(alone, upload)
 
 

@@ -59,6 +59,8 @@ async def test_a_receipt_that_storage_leaves_empty_is_looked_up() -> None:
         ("400 Bad Request", "InvalidPart", "Rejected", "storage_part_unknown"),
         ("400 Bad Request", "EntityTooSmall", "Rejected", "storage_part_too_small"),
         ("400 Bad Request", "Whatever", "Invalid", "storage_request_refused"),
+        ("400 Bad Request", "KMS.DisabledException", "Misconfigured", "storage_encryption_refused"),
+        ("400 Bad Request", "XMinioAdminBucketQuotaExceeded", "Unavailable", "storage_full"),
         ("400 Bad Request", "ExpiredToken", "Misconfigured", "storage_credentials_refused"),
         ("403 Forbidden", "AccessDenied", "Misconfigured", "storage_access_denied"),
         ("403 Forbidden", "SignatureDoesNotMatch", "Misconfigured", "storage_credentials_refused"),

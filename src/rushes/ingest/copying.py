@@ -134,10 +134,12 @@ async def _copied(ctx: Context, upload: Upload, part: Part) -> Copied | Lost:
         await asyncio.sleep(pause)
     try:
         return await _once(ctx, upload, part)
-    except (NotFound, Rejected, Conflict) as error:
+    except (NotFound, Rejected, Conflict, Invalid) as error:
         if error.code in OBJECT_IS_ANOTHER:
             return Lost(part)
-        if isinstance(error, Conflict):  # somebody else's request is in the way: it passes
+        if isinstance(
+            error, Conflict | Invalid
+        ):  # somebody else's request is in the way, or nobody knows what: it passes
             raise Unavailable("storage_undecided", f"Storage does not copy yet: {error.message}") from error
         raise
 

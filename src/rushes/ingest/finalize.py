@@ -13,6 +13,7 @@ An upload whose ledger does not add up goes back to `uploading` with the parts t
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,7 @@ from rushes.ingest.abort import discard_work
 from rushes.ingest.capabilities import capabilities_of
 from rushes.ingest.complete import NAMED_MISSING, never_sent
 from rushes.ingest.context import Context, Work
+from rushes.ingest.grant import slid
 from rushes.ingest.process import start_processing
 from rushes.ingest.reconcile import Listed, found_in, is_as_told, list_stored
 from rushes.ingest.verify import Reading, must_be_read
@@ -41,7 +43,7 @@ from rushes.model import (
     Verification,
     Way,
 )
-from rushes.storage import DonePart, StoredObject
+from rushes.storage import Capabilities, DonePart, StoredObject
 
 REFUSED_PAUSES = (0.05, 0.2, 0.5)  # seconds before Complete that was refused is asked for again
 LOOKS = (0.0, 0.25, 1.0, 2.5)  # seconds before each look for an upload that storage does not seem to know
@@ -94,7 +96,7 @@ async def _adopt(ctx: Context, upload: Upload, attempt: int, unreported: list[Pa
             current, [part for part in await parts.all_of(conn, upload.id) if part.held_at is not None]
         )
         if missing:
-            await _send_back(conn, current, missing, now)
+            await _send_back(ctx, conn, current, missing, now)
             return "missing"
         return "copying" if await staged.roll(ctx, conn, current, now) else "ready"
 
@@ -106,7 +108,8 @@ async def _found(ctx: Context, upload: Upload, unreported: list[Part]) -> list[t
     return found_in(await list_stored(ctx, upload), unreported)
 
 
-async def _send_back(conn: Conn, upload: Upload, missing: list[int], now: datetime) -> None:
+async def _send_back(ctx: Context, conn: Conn, upload: Upload, missing: list[int], now: datetime) -> None:
+    """The upload takes parts again, and has as long for them as after any other progress."""
     problem = {
         "code": "parts_missing",
         "message": f"{len(missing)} of the parts are not in storage; send them and complete again.",
@@ -114,6 +117,8 @@ async def _send_back(conn: Conn, upload: Upload, missing: list[int], now: dateti
         "missing_count": len(missing),
     }
     await uploads.move(conn, upload, UploadState.UPLOADING, now, problem)
+    expires_at = slid(ctx, upload, now)
+    await uploads.record_progress(conn, upload.id, parts=0, size=0, now=now, expires_at=expires_at)
     await events.append(conn, "finalize_failed", upload, now, **problem)
 
 
@@ -128,16 +133,28 @@ async def assemble(ctx: Context, upload_id: UUID, attempt: int) -> str:
         rows = await parts.all_of(conn, upload_id)
     if upload is None or upload.storage_upload_id is None:
         return "over"
+    held_to = upload.checksum_algorithm in (await _seen(ctx)).full_object
     try:
-        await _complete(ctx, upload, upload.storage_upload_id, rows)
+        await _complete(ctx, upload, upload.storage_upload_id, rows, held_to=held_to)
     except Problem as error:
         return await _decide(ctx, upload, attempt, rows, error)
     return await _inspect(ctx, upload, attempt, rows, await _head(ctx, upload))
 
 
-async def _complete(ctx: Context, upload: Upload, storage_upload_id: str, rows: list[Part]) -> None:
-    """Ask storage to make the object. A refusal has to be repeated to be believed: the request may have been damaged."""
-    held_to = upload.checksum_algorithm in (await capabilities_of(ctx)).full_object
+async def _seen(ctx: Context) -> Capabilities:
+    """What storage enforces. Raises `Unavailable`: what goes wrong with finding out says nothing of the upload."""
+    try:
+        return await capabilities_of(ctx)
+    except Problem as error:
+        message = f"What storage enforces is not known yet: {error.message}"
+        raise Unavailable("storage_undecided", message) from error
+
+
+async def _complete(ctx: Context, upload: Upload, storage_upload_id: str, rows: list[Part], *, held_to: bool) -> None:
+    """Ask storage to make the object, `held_to` the parts' combined CRC.
+
+    A refusal has to be repeated to be believed: the request may have been damaged.
+    """
     for pause in (*REFUSED_PAUSES, None):
         try:
             await ctx.storage.s3.complete_multipart(
@@ -169,14 +186,14 @@ async def _inspect(ctx: Context, upload: Upload, attempt: int, rows: list[Part],
         raise Unavailable("object_unseen", "Storage does not show the object that it has just assembled.")
     if not _is_ours(upload, rows, head):
         return await corrupt(ctx, upload.id, attempt)
-    found = await capabilities_of(ctx)
+    found = await _seen(ctx)
     unread = must_be_read(upload, rows, head.etag, full_object=found.full_object, md5_etags=found.etag_of_md5)
     return "unread" if unread else "whole"
 
 
 async def _decide(ctx: Context, upload: Upload, attempt: int, rows: list[Part], error: Problem) -> str:
     """Storage answered Complete with an error, which says nothing by itself. Look, then decide."""
-    seen = await _look(ctx, upload)
+    seen = await _steady_look(ctx, upload, rows)
     if isinstance(seen, StoredObject):
         return await _inspect(ctx, upload, attempt, rows, seen)
     if seen is None:
@@ -192,9 +209,9 @@ async def _decide(ctx: Context, upload: Upload, attempt: int, rows: list[Part], 
         wrong = [part.number for part in await parts.all_of(conn, upload.id) if not is_as_told(part, seen)]
         if wrong and upload.layout is Layout.MULTIPART:
             await ledger.release(conn, current, wrong, now)
-            await _send_back(conn, current, wrong, now)
+            await _send_back(ctx, conn, current, wrong, now)
             return "missing"
-    if not isinstance(error, Rejected | Invalid):
+    if not isinstance(error, Rejected):
         raise Unavailable("storage_undecided", f"Storage has not assembled the file yet: {error.message}") from error
     await fail(ctx, upload.id, attempt, "storage_refused", f"Storage refuses to assemble the file: {error.message}")
     return "over"
@@ -220,6 +237,24 @@ async def _look(ctx: Context, upload: Upload) -> StoredObject | Listed | None:
         except NotFound:
             continue
     return await _head(ctx, upload)
+
+
+async def _steady_look(ctx: Context, upload: Upload, rows: list[Part]) -> StoredObject | Listed | None:
+    """As `_look`. Parts that are not the ledger's have to be listed twice: a Complete takes them away one by one.
+
+    Raises `Unavailable` when every look shows others.
+    """
+    seen = await _look(ctx, upload)
+    for pause in LOOKS[1:]:
+        if upload.layout is Layout.STAGED or not isinstance(seen, Mapping):
+            return seen
+        if all(is_as_told(part, seen) for part in rows):
+            return seen
+        await asyncio.sleep(pause)
+        before, seen = seen, await _look(ctx, upload)
+        if seen == before:
+            return seen
+    raise Unavailable("storage_undecided", "Storage lists other parts at every look.")
 
 
 async def is_assembled(ctx: Context, upload: Upload) -> bool:

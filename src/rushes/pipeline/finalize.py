@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from rushes.errors import Conflict, NotFound, Problem
+from rushes.errors import Conflict, Invalid, NotFound, Problem, Unavailable
 from rushes.ingest import abort, assets, copying, finalize
 from rushes.ingest.context import Context
 from rushes.ingest.verify import Reading, read_on
@@ -45,8 +45,10 @@ async def run_verify(ctx: Context, run: Run, upload_id: str, attempt: int) -> st
     """Returns "ingested" or "over"."""
     upload = UUID(upload_id)
     begun: list[tuple[Upload, str, Reading]] = []
+    doubts = 0
 
     async def read() -> str:
+        nonlocal doubts
         if not begun:
             opened = await finalize.open_reading(ctx, upload, attempt)
             if opened is None:
@@ -55,7 +57,14 @@ async def run_verify(ctx: Context, run: Run, upload_id: str, attempt: int) -> st
         row, etag, reading = begun[0]
         try:
             await read_on(ctx, row, etag, reading)
+            other = bool(reading.wrong)
         except (Conflict, NotFound):
+            other = True
+        if other and doubts == 0:  # the reading may be what was damaged: it needs a second one to condemn the object
+            doubts += 1
+            begun.clear()
+            raise Unavailable("object_doubtful", "The object is not the one that was sent; it is read once more.")
+        if other and not reading.wrong:
             return await finalize.corrupt(ctx, upload, attempt)
         return await finalize.judge(ctx, row, etag, reading)
 
@@ -67,7 +76,7 @@ def _verdict(ctx: Context, upload: UUID, attempt: int) -> Callable[[Callable[[],
 
     async def verdict(action: Callable[[], Awaitable[str]]) -> str:
         try:
-            return await insist(action)
+            return await insist(lambda: _undecided(action))
         except Problem as problem:
             code, message = problem.code, problem.message
             log.error("upload %s cannot be finalized: %s", upload, message)
@@ -78,6 +87,16 @@ def _verdict(ctx: Context, upload: UUID, attempt: int) -> Callable[[Callable[[],
         return "over"
 
     return verdict
+
+
+async def _undecided(action: Callable[[], Awaitable[str]]) -> str:
+    """A refusal that nobody knows the meaning of ends no upload. Raises `Unavailable` for it."""
+    try:
+        return await action()
+    except Invalid as error:
+        if error.code != "storage_request_refused":
+            raise
+        raise Unavailable("storage_undecided", f"Storage has not decided yet: {error.message}") from error
 
 
 async def run_discard(ctx: Context, run: Run, upload_id: str, turn: int = 0) -> str:

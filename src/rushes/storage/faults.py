@@ -6,7 +6,7 @@
     Invalid         storage_range_invalid, storage_request_refused
     Misconfigured   storage_access_denied, storage_credentials_refused, storage_credentials_missing,
                     storage_bucket_unknown, storage_bucket_taken, storage_region_wrong, storage_clock_skewed,
-                    storage_unsupported, storage_tls_failed, storage_misconfigured
+                    storage_unsupported, storage_tls_failed, storage_misconfigured, storage_encryption_refused
     Unavailable     storage_unreachable, storage_timeout, storage_busy, storage_full, storage_failed
 
 A code wins over the HTTP status it came with, because a 200 may carry an error in its body (CompleteMultipartUpload,
@@ -44,6 +44,7 @@ _CHECKSUM: Final[_Kind] = (Rejected, "storage_checksum_mismatch", "The bytes do 
 _PART_UNKNOWN: Final[_Kind] = (Rejected, "storage_part_unknown", "Storage does not hold the parts that were named.")
 _DENIED: Final[_Kind] = (Misconfigured, "storage_access_denied", "Storage denies access: check the key's policy.")
 _CREDENTIALS: Final[_Kind] = (Misconfigured, "storage_credentials_refused", "Storage refuses the access key.")
+_ENCRYPTION: Final[_Kind] = (Misconfigured, "storage_encryption_refused", "Storage cannot use its encryption key.")
 _REGION: Final[_Kind] = (Misconfigured, "storage_region_wrong", "The bucket is in another region than configured.")
 _UNSUPPORTED: Final[_Kind] = (Misconfigured, "storage_unsupported", "This storage cannot do what was asked of it.")
 _CONFLICT: Final[_Kind] = (Conflict, "storage_conflict", "Another request is changing the object.")
@@ -90,6 +91,7 @@ _BY_CODE: Final[Mapping[str, _Kind]] = {
     "InsufficientStorage": _FULL,
     "QuotaExceeded": _FULL,
     "XMinioStorageFull": _FULL,
+    "XMinioAdminBucketQuotaExceeded": _FULL,
     "InternalError": _FAILED,
 }
 _BY_STATUS: Final[Mapping[int, _Kind]] = {
@@ -152,7 +154,8 @@ def _answered(operation: str, error: ClientError) -> Problem:
 
 def _named(operation: str, status: int, code: str, cause: str) -> Problem:
     facts: dict[str, str | int] = {"storage_code": code, "status": status, "cause": cause}
-    kind = _BY_CODE.get(code) or _BY_STATUS.get(status)
+    named = _ENCRYPTION if code.startswith("KMS.") else _BY_CODE.get(code)
+    kind = named or _BY_STATUS.get(status)
     if kind is not None:
         return _problem(kind, operation, **facts)
     if status >= 500:

@@ -21,7 +21,7 @@ import httpx
 from awscrt import checksums
 
 from rushes.checksum import crc64nvme, encode
-from rushes.errors import Problem, Unavailable
+from rushes.errors import Invalid, Misconfigured, Problem, Unavailable
 from rushes.storage.faults import refused
 from rushes.storage.s3 import FULL_OBJECT, S3
 from rushes.storage.signer import Signer
@@ -140,7 +140,10 @@ class _Bench:
         async with self.upload(None) as upload:
             answer = await self._request("PUT", self._plain(upload), content=BODY, headers={})
             if not answer.is_success:
-                raise refused("probe", answer.status_code, answer.content)
+                problem = refused("probe", answer.status_code, answer.content)
+                if isinstance(problem, Invalid):  # the request is as plain as can be: the store is what is wrong
+                    raise Misconfigured(problem.code, problem.message, **problem.details)
+                raise problem
 
     async def enforces_checksum(self, algorithm: str) -> bool:
         """Whether a part with one flipped bit is refused and the right one taken."""
