@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import pytest
+
+from rushes import main
 from rushes.config import Settings
 from rushes.db import renditions
 from rushes.ingest.context import Context
 from rushes.model import AssetState, Principal, Role
-from tests.pipeline.equipment import ingest_without_worker, settled, worker
+from tests.pipeline.equipment import database_apart, ingest_without_worker, settled, worker
 
 WHO = Principal("corrupt", "cora", Role.OPERATOR, "studio")
+
+
+@pytest.fixture(scope="module")
+def settings(settings: Settings) -> Iterator[Settings]:
+    """A database of their own: in the shared one a worker meets first what all other tests have left to process."""
+    with database_apart(settings) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+async def context(settings: Settings) -> AsyncIterator[Context]:
+    async with main.open_context(settings) as found:
+        yield found
 
 
 async def test_the_same_file_untouched_is_published(context: Context, settings: Settings, clip: bytes) -> None:

@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import pytest
+
+from rushes import main
 from rushes.config import Settings
 from rushes.db import renditions
 from rushes.ingest import tenants
 from rushes.ingest.context import Context
 from rushes.model import Asset, AssetState, Principal, Role
-from tests.pipeline.equipment import ingest_without_worker, settled, worker
+from tests.pipeline.equipment import database_apart, ingest_without_worker, settled, worker
 
 PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + b"1 0 obj << >> endobj\n" * 50
 PROGRAM = b"\x7fELF\x02\x01\x01" + bytes(500)
 NOISE = random.Random(5).randbytes(5_000)
+
+
+@pytest.fixture(scope="module")
+def settings(settings: Settings) -> Iterator[Settings]:
+    """A database of their own: in the shared one a worker meets first what all other tests have left to process."""
+    with database_apart(settings) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+async def context(settings: Settings) -> AsyncIterator[Context]:
+    async with main.open_context(settings) as found:
+        yield found
 
 
 async def of_tenant(ctx: Context, *types: str) -> Principal:
