@@ -25,7 +25,7 @@ from rushes.db import migrate as migrate_tables
 from rushes.db import open_database
 from rushes.errors import Misconfigured, Problem, Unavailable
 from rushes.events import Feed
-from rushes.ingest import capabilities, doctor, tokens
+from rushes.ingest import capabilities, doctor, ownership, tokens
 from rushes.ingest.context import Context
 from rushes.ingest.diagnosis import Finding, of_environment, of_problem
 from rushes.ingest.intake import Relays
@@ -220,7 +220,7 @@ def app(settings: Settings, *, on_start: Callable[[Sequence[Callable[[], None]]]
             if on_start is not None:
                 on_start((feed.stop, relays.stop))
             try:
-                async with beside(capabilities.keep_fresh(context)):
+                async with beside(capabilities.keep_fresh(context)), beside(ownership.keep_claimed(context)):
                     yield
             finally:
                 await feed.close()
@@ -282,7 +282,11 @@ async def _work(settings: Settings) -> int:
             engine = Engine(settings, worker_id, workflows(context, bench))
             await engine.start()
             log.info("worker %s is ready", worker_id)
-            async with beside(capabilities.keep_fresh(context)), beside(keep_sweeping(context)):
+            async with (
+                beside(capabilities.keep_fresh(context)),
+                beside(ownership.keep_claimed(context)),
+                beside(keep_sweeping(context)),
+            ):
                 status = await _until_stopped(engine, stop)
         scratch.clear()
     # The engine's threads retry for ever against a database that is gone; what was to be kept is kept by now.

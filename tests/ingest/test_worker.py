@@ -29,14 +29,15 @@ WAIT = 30  # seconds that `complete` waits: more than it ever takes here
 
 @pytest.fixture(scope="module")
 def apart(settings: Settings) -> Settings:
-    """Settings with a migrated database of their own on the same server."""
+    """Settings with a migrated database, and places in storage, of their own on the same servers."""
     assert settings.database_url is not None
     url = settings.database_url.get_secret_value()
     name = f"apart_{uuid4().hex[:8]}"
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     own = url.rpartition("/")[0] + f"/{name}"
-    found = settings.model_copy(update={"database_url": SecretStr(own), "create_buckets": False})
+    places = {f"bucket_{place}": f"rushes-{place}/{name}" for place in ("incoming", "originals", "renditions")}
+    found = settings.model_copy(update=places | {"database_url": SecretStr(own), "create_buckets": False})
     main.migrate(found)
     return found
 
@@ -50,6 +51,9 @@ def worker(apart: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     environment = {
         "RUSHES_DATA_DIR": str(directory),
         "RUSHES_DATABASE_URL": apart.database_url.get_secret_value(),
+        "RUSHES_BUCKET_INCOMING": apart.bucket_incoming,
+        "RUSHES_BUCKET_ORIGINALS": apart.bucket_originals,
+        "RUSHES_BUCKET_RENDITIONS": apart.bucket_renditions,
         "RUSHES_STORAGE_ENDPOINT": apart.storage_endpoint or "",
         "RUSHES_STORAGE_ACCESS_KEY": apart.storage_access_key or "",
         "RUSHES_STORAGE_SECRET_KEY": apart.storage_secret_key.get_secret_value(),

@@ -33,6 +33,8 @@ from rushes.plan import eager_part_size
 from rushes.storage import S3
 from rushes.wire import BeginUpload, CompleteUpload, DonePart, GrantRequest, WantedPart
 
+PLACES = ("bucket_incoming", "bucket_originals", "bucket_renditions")
+
 
 async def send(
     ctx: Context, who: Principal, data: bytes, filename: str, **fields: Any
@@ -136,14 +138,19 @@ def picture(seed: int) -> bytes:
 
 @contextmanager
 def database_apart(settings: Settings) -> Iterator[Settings]:
-    """Settings with a migrated database of their own on the same server, where no other test leaves or takes work."""
+    """Settings with a migrated database of their own on the same server, where no other test leaves or takes work.
+
+    Places of their own as well, in buckets that others use: one that another installation has marked is refused.
+    """
     assert settings.database_url is not None
     server = settings.database_url.get_secret_value()
-    name = sql.Identifier(f"apart_{uuid4().hex[:8]}")
+    token = uuid4().hex[:8]
+    name = sql.Identifier(f"apart_{token}")
     with psycopg.connect(server, autocommit=True) as conn:
         conn.execute(sql.SQL("CREATE DATABASE {}").format(name))
     url = f"{server.rpartition('/')[0]}/{name.as_string().strip(chr(34))}"
-    found = settings.model_copy(update={"database_url": SecretStr(url), "create_buckets": False})
+    places = {name: f"{getattr(settings, name)}/{token}" for name in PLACES}
+    found = settings.model_copy(update=places | {"database_url": SecretStr(url), "create_buckets": False})
     main.migrate(found)
     try:
         yield found

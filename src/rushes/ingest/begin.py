@@ -11,7 +11,7 @@ from uuid import UUID
 from rushes import events
 from rushes.db import Conn, assets, tenants, titles, uploads
 from rushes.errors import Conflict, Invalid, NotFound, OverQuota
-from rushes.ingest import declared, quota, staged, tokens
+from rushes.ingest import declared, ownership, quota, staged, tokens
 from rushes.ingest.algorithm import part_algorithm
 from rushes.ingest.context import Context
 from rushes.ingest.metadata import check_metadata
@@ -43,9 +43,11 @@ async def begin(
     """Reserve a place for a file. Returns the upload and a token that is good for it alone, as long as it lives.
 
     The same idempotency key from the same creator gets the same upload, however often the reply was lost. `origin` says
-    through which door and by which client the upload came. Raises `Invalid`, `Rejected`, `OverQuota`, `NotFound`, `Conflict`.
+    through which door and by which client the upload came. Raises `Invalid`, `Rejected`, `OverQuota`, `NotFound`, `Conflict`,
+    and `Misconfigured` (place_shared) where another installation would sweep the upload away.
     """
     check_reach(who)
+    ownership.check_known(ctx)
     if not wanted.content_type.isascii():
         raise Invalid("content_type_invalid", "A content type is plain ASCII, such as video/mp4.")
     if wanted.layout is Layout.STAGED:

@@ -16,7 +16,7 @@ import httpx
 from rushes.config import Settings
 from rushes.db import Database, check_reachable, schema_is_current
 from rushes.errors import Misconfigured, NotFound, Problem, Unavailable
-from rushes.ingest import capabilities
+from rushes.ingest import capabilities, ownership
 from rushes.ingest.context import Context, Engine
 from rushes.ingest.diagnosis import (
     Finding,
@@ -90,6 +90,8 @@ async def storage(settings: Settings, store: Storage, ctx: Context | None, *, fi
     for bucket in store.buckets:
         findings += await _lifecycle(settings, store, bucket, fix=fix)
     try:
+        if ctx is not None:
+            findings += [await _owner(ctx, place) for place in store.places]
         seen, at = await _seen(settings, store, ctx, anew=anew or mended)
     except Problem as problem:
         return [*findings, of_problem("storage", problem, "Until this is mended, no upload can begin.")]
@@ -117,6 +119,17 @@ async def _bucket(store: Storage, bucket: str, *, fix: bool) -> Finding:
 
 def _no_bucket(bucket: str) -> Finding:
     return Finding("problem", "bucket", f"There is no bucket {bucket}.", "Create it: `rushes doctor --fix` does.")
+
+
+async def _owner(ctx: Context, place: Place) -> Finding:
+    """Whose the place is. Raises what storage says."""
+    try:
+        await ownership.check_own(ctx, place, claim=False)
+    except Misconfigured as problem:
+        if problem.code != "place_shared":
+            raise
+        return of_problem("owner", problem, "Until this is mended, no upload can begin and nothing is swept.")
+    return Finding("ok", "owner", f"No other installation has marked {place.bucket}/{place.prefix} as its own.")
 
 
 async def _reach(store: Storage) -> Finding:
@@ -158,7 +171,7 @@ async def _cors(settings: Settings, store: Storage, bucket: str, *, fix: bool) -
 
 
 async def _lifecycle(settings: Settings, store: Storage, bucket: str, *, fix: bool) -> list[Finding]:
-    places = list(dict.fromkeys(p for p in (store.incoming, store.originals, store.renditions) if p.bucket == bucket))
+    places = [place for place in store.places if place.bucket == bucket]
     days = settings.upload_max_days
     try:
         if fix:

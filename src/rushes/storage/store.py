@@ -49,13 +49,19 @@ class Storage:
         self.originals = originals
         self.renditions = renditions
         self.remembered: tuple[Capabilities, datetime] | None = None  # what the store was seen to do, as of then
+        self.foreign: Place | None = None  # a place that was seen to be another installation's
         self.asking = asyncio.Lock()  # held by whoever finds that out
         self._signer: Signer | None = None
 
     @property
     def buckets(self) -> list[str]:
         """The buckets behind the places, each once."""
-        return list(dict.fromkeys(place.bucket for place in (self.incoming, self.originals, self.renditions)))
+        return list(dict.fromkeys(place.bucket for place in self.places))
+
+    @property
+    def places(self) -> list[Place]:
+        """The places, each once."""
+        return list(dict.fromkeys((self.incoming, self.originals, self.renditions)))
 
     async def signer(self) -> Signer:
         """The signer for the public endpoint with the credentials of now. Ask for it anew for every batch of URLs.
