@@ -13,6 +13,7 @@ import pytest
 from rushes.config import Settings
 from rushes.ingest import assets
 from rushes.ingest.abort import discard
+from rushes.ingest.finalize import hand_over
 from rushes.ingest.reclaimed import Kind, Sum
 from rushes.ingest.sweep import latest, sweep_now
 from rushes.plan import MIN_PART
@@ -125,6 +126,59 @@ async def test_an_hour_without_progress_counts_as_abandoned_until_there_is_some(
     assert (await ann.ask(upload, done=done)).status_code == 200
     assert (await desk.events(upload["upload_id"]))[-3:] == ["upload_abandoned", "part_completed", "upload_resumed"]
     assert (await ann.upload(upload))["abandoned_at"] is None
+
+
+async def test_finalizing_that_stopped_is_started_anew(desk: Desk) -> None:
+    ann = desk.person()
+    upload = await ann.begin(len(SMALL))
+    assert (await ann.complete(upload, await ann.send(upload, SMALL))).status_code == 202
+    name = f"finalize-{upload['upload_id']}-1"
+    later = timedelta(hours=1, minutes=5)
+    assert of(await swept_as_announced(desk, later), ann.who) == {}, "resumed while its workflow waits"
+    await end_workflow(desk, name)
+    assert of(await swept_as_announced(desk, timedelta(minutes=55)), ann.who) == {}
+    assert of(await swept_as_announced(desk, later), ann.who) == {Kind.RESUMED: Sum(1)}
+    assert of(await swept_as_announced(desk, later + timedelta(minutes=15)), ann.who) == {}
+    first, again = await desk.enqueued(f"{name}%")
+    assert first == name
+    ((workflow, queue),) = await desk.sql(
+        "SELECT name, queue_name FROM dbos.workflow_status WHERE workflow_uuid = %(id)s", id=again
+    )
+    assert (workflow, queue) == ("finalize", "finalize")
+    await end_workflow(desk, again)
+    assert of(await swept_as_announced(desk, 2 * later), ann.who) == {Kind.RESUMED: Sum(1)}
+    assert len(await desk.enqueued(f"{name}%")) == 3
+    assert await desk.finalize(upload["upload_id"]) == "ingested"
+    await end_workflow(desk, f"{name}%")
+    assert of(await swept_as_announced(desk, 3 * later), ann.who) == {}
+
+
+async def test_a_reading_that_stopped_is_started_anew_and_copiers_are_waited_for(desk: Desk) -> None:
+    ann, later = desk.person(), timedelta(hours=1, minutes=5)
+    read, copied = await ann.begin(len(SMALL)), await ann.begin(len(SMALL), layout="staged")
+    for upload in (read, copied):
+        assert (await ann.complete(upload, await ann.send(upload, SMALL))).status_code == 202
+    await hand_over(desk.ctx, UUID(read["upload_id"]), 1)
+    await end_workflow(desk, f"finalize-{read['upload_id']}-1")
+    assert of(await swept_as_announced(desk, later), ann.who) == {}, "resumed while it is read and copied"
+    name = f"verify-{read['upload_id']}-1"
+    await end_workflow(desk, name)
+    assert of(await swept_as_announced(desk, later), ann.who) == {Kind.RESUMED: Sum(1)}
+    assert len(await desk.enqueued(f"{name}-%")) == 1
+    ((copier,),) = await desk.sql("SELECT copier FROM parts WHERE upload_id = %(id)s", id=copied["upload_id"])
+    await end_workflow(desk, f"copy-{copier}")
+    assert of(await swept_as_announced(desk, later), ann.who) == {Kind.RESUMED: Sum(1)}
+    assert len(await desk.enqueued(f"finalize-{copied['upload_id']}-1-%")) == 1
+    await desk.sql("UPDATE uploads SET state = 'failed' WHERE state = 'finalizing'")
+
+
+async def end_workflow(desk: Desk, like: str) -> None:
+    """As if the engine had given it up."""
+    await desk.sql(
+        """UPDATE dbos.workflow_status SET status = 'ERROR', completed_at = extract(epoch FROM now()) * 1000
+        WHERE workflow_uuid LIKE %(like)s""",
+        like=like,
+    )
 
 
 # --- multipart uploads that no session owns ---------------------------------------------------------------------------

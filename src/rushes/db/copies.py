@@ -65,6 +65,13 @@ async def is_of(conn: Conn, upload_id: UUID, number: int, copier: UUID, since: d
     return None if row is None else row[0]
 
 
+async def copiers(conn: Conn, upload_id: UUID) -> list[UUID]:
+    """Those who have parts of the upload to copy."""
+    query = "SELECT DISTINCT copier FROM parts WHERE upload_id = %s AND copier IS NOT NULL"
+    cursor = await conn.execute(query, [upload_id])
+    return [UUID(str(row[0])) for row in await cursor.fetchall()]
+
+
 async def record(conn: Conn, upload_id: UUID, number: int, copied_etag: str) -> None:
     """The part is in the multipart upload, under this ETag; it belongs to nobody any more."""
     await conn.execute(

@@ -1,4 +1,4 @@
-"""Queries on open uploads without progress: those to expire, to warn of, to count as abandoned."""
+"""Queries on open uploads without progress: to expire, to warn of, to count as abandoned, to finalize anew."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Idle(Enum):
         AND expires_at - least(make_interval(secs => %(warn)s), make_interval(secs => idle_seconds / 2.0)) <= %(at)s"""
     ABANDONED = f"{OPEN} AND expires_at > %(at)s AND progress_at <= %(at)s - make_interval(secs => %(abandoned)s)"
     NEWLY_ABANDONED = f"{ABANDONED} AND abandoned_at IS NULL"
+    STALLED = "state = 'finalizing' AND updated_at <= %(at)s - interval '1 hour'"
 
 
 @dataclass(frozen=True, slots=True)

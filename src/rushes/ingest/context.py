@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -31,6 +32,12 @@ class Engine(Protocol):
 
     async def enqueue(self, conn: Conn, work: Work) -> None:
         """Start `work` when, and only when, the caller's transaction commits."""
+
+    async def under_way(self, conn: Conn, ids: Sequence[str]) -> bool:
+        """Whether any workflow of these ids, or of one that goes on with "-" after such, waits or runs."""
+
+    async def known(self, conn: Conn, id_: str) -> bool:
+        """Whether the workflow was ever started, as far as that is remembered."""
 
     async def ended(self, conn: Conn, before: datetime) -> int:
         """How many workflows that ended before this are still remembered."""

@@ -7,6 +7,7 @@ anew, under another id; the steps are fenced by state and attempt, so one time t
 from __future__ import annotations
 
 from functools import partial
+from uuid import UUID
 
 from rushes.db import Conn, copies, idle
 from rushes.db.idle import Idle
@@ -29,8 +30,12 @@ async def resume(sweep: Sweep) -> None:
                     await sweep.ctx.engine.enqueue(conn, work)
                 sweep.count(upload.tenant, Kind.RESUMED, Sum(1))
 
-    async for page in sweep.pages(partial(idle.page, what=Idle.STALLED, clock=sweep.clock)):
+    async for page in sweep.pages(partial(_page, sweep)):
         await sweep.each(one, page)
+
+
+async def _page(sweep: Sweep, conn: Conn, after: UUID | None, limit: int) -> list[Upload]:
+    return await idle.page(conn, Idle.STALLED, sweep.clock, after, limit)
 
 
 async def _work(ctx: Context, conn: Conn, upload: Upload, again: str) -> Work | None:

@@ -1,6 +1,7 @@
 """The sweep: what was given up, forgotten or outlived its time is found, counted and removed.
 
-1. `expire`, `warn`, `abandon` – open uploads without progress (rows; what storage holds of the expired goes durably).
+1. `expire`, `warn`, `abandon` – open uploads without progress (rows; what storage holds of the expired goes durably);
+   `resume` – finalizing that nobody does any more.
 2. `multiparts`, `incoming` – what storage holds for no session, by listing.
 3. `renditions`, `originals` – what rows say nobody needs, asset by asset.
 4. `prune` – old events, old reports, the engine's old workflows.
@@ -26,6 +27,7 @@ from rushes.ingest.losers import originals, renditions
 from rushes.ingest.orphans import incoming, multiparts
 from rushes.ingest.reclaimed import RECLAIMED, Kind, Tally
 from rushes.ingest.retention import prune
+from rushes.ingest.stalled import resume
 from rushes.ingest.sweeping import Sweep
 from rushes.model import new_id
 
@@ -35,6 +37,7 @@ STEPS: Mapping[str, Callable[[Sweep], Awaitable[None]]] = {
     "expire": expire,
     "warn": warn,
     "abandon": abandon,
+    "resume": resume,
     "multiparts": multiparts,
     "incoming": incoming,
     "renditions": renditions,

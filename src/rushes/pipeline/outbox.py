@@ -6,6 +6,7 @@ rollback leaves no workflow, a repeated id starts nothing twice, and an API proc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import psycopg
@@ -17,6 +18,7 @@ from rushes.ingest.context import Work
 from rushes.pipeline.queues import QUEUE_OF, engine_priority
 
 ENDED = "completed_at < %s AND status IN ('SUCCESS', 'ERROR', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')"
+UNDER_WAY = "status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
 ENGINE_VERSION = "1"  # one constant for all releases: workers of any release finish each other's work
 
 
@@ -40,6 +42,19 @@ class SqlEngine:
                 timedelta(seconds=work.delay) if work.delay else None,
             ],
         )
+
+    async def under_way(self, conn: Conn, ids: Sequence[str]) -> bool:
+        cursor = await conn.execute(
+            f"""SELECT EXISTS (SELECT FROM dbos.workflow_status WHERE {UNDER_WAY}
+            AND (workflow_uuid = ANY(%s) OR workflow_uuid LIKE ANY(%s)))""".encode(),  # noqa: S608
+            [list(ids), [f"{id_}-%" for id_ in ids]],  # ids hold neither % nor _
+        )
+        row = await cursor.fetchone()
+        return row is not None and bool(row[0])
+
+    async def known(self, conn: Conn, id_: str) -> bool:
+        cursor = await conn.execute("SELECT FROM dbos.workflow_status WHERE workflow_uuid = %s", [id_])
+        return await cursor.fetchone() is not None
 
     async def ended(self, conn: Conn, before: datetime) -> int:
         cursor = await conn.execute(f"SELECT count(*) FROM dbos.workflow_status WHERE {ENDED}".encode(), [_ms(before)])  # noqa: S608
