@@ -99,7 +99,7 @@ async def _create_buckets(settings: Settings) -> None:
     async with open_storage(settings) as storage:
         for bucket in storage.buckets:
             await ensure_bucket(storage.s3, bucket)
-            await allow_origins(storage.s3, bucket, settings.cors_origins)
+            await allow_origins(storage.s3, storage.places_in(bucket), settings.cors_origins)
 
 
 # --- doctor -----------------------------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ async def test_it_is_a_store_that_our_probe_finds_nothing_wrong_with(endpoint: s
     async with open_storage(settings) as storage:
         for bucket in storage.buckets:
             await ensure_bucket(storage.s3, bucket)
-            await allow_origins(storage.s3, bucket, ["*"])
+            await allow_origins(storage.s3, storage.places_in(bucket), ["*"])
         found = await probe(storage, at=datetime.now(UTC))
         assert found.part_algorithms == ("crc64nvme", "crc32c", "md5", "sha256")
         assert (found.enforces_length, found.enforces_signature, found.etag_of_md5) == (True, True, True)

@@ -74,7 +74,7 @@ def test_what_is_missing_is_said_and_mended(rushes: Rushes, fresh: dict[str, str
     s3.put_bucket_lifecycle_configuration(Bucket=originals, LifecycleConfiguration={"Rules": [theirs]})
     after = rushes("doctor", "--fix", "--json", **fresh)
     assert after.returncode == 0, after.stdout + after.stderr
-    assert [rule["ID"] for rule in s3.get_bucket_cors(Bucket=originals)["CORSRules"]] == ["rushes", "theirs"]
+    assert [rule["ID"] for rule in s3.get_bucket_cors(Bucket=originals)["CORSRules"]] == ["rushes-cors", "theirs"]
     told = json.loads(after.stdout)
     assert told["ok"] is True
     levels = {finding["topic"]: finding["level"] for finding in told["findings"]}

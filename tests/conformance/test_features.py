@@ -102,7 +102,7 @@ async def test_pages(served: Served, storage: Storage, note: Note) -> None:
     """Bucket CORS: set, preflighted, and the ETag readable; else a proxy's or the store's own configuration has to."""
     bucket, page = storage.originals.bucket, "https://app.example"
     try:
-        await allow_origins(storage.s3, bucket, [page])
+        await allow_origins(storage.s3, [storage.originals], [page])
     except Misconfigured:
         note("bucket CORS (uploads by browsers)", "no: in the store's own configuration or a proxy's")
         declared(served, "cors", False)

@@ -16,10 +16,23 @@ import pytest
 from rushes.checksum import crc64nvme, encode
 from rushes.config import Settings
 from rushes.errors import Conflict, Invalid, Misconfigured, NotFound, Rejected
-from rushes.storage import S3, Storage, allow_origins, ensure_bucket, open_storage, presign_get, put_file
+from rushes.storage import (
+    S3,
+    Place,
+    Storage,
+    abort_after,
+    allow_origins,
+    cors_rules,
+    ensure_bucket,
+    lifecycle_rules,
+    open_storage,
+    presign_get,
+    put_file,
+)
 from rushes.storage.files import PART_SIZE, SINGLE_PUT_LIMIT
 from rushes.storage.links import disposition
 from rushes.storage.metadata import MAX_VALUE, decode_metadata, encode_metadata
+from rushes.storage.policies import rule_id
 
 from . import plain
 
@@ -197,8 +210,8 @@ async def test_buckets_are_made_once(storage: Storage) -> None:
 async def test_pages_of_allowed_origins_read_the_etag_and_others_do_not(storage: Storage) -> None:
     signer, bucket = await storage.signer(), "test-cors"
     await ensure_bucket(storage.s3, bucket)
-    await allow_origins(storage.s3, bucket, ["https://app.example"])
-    await allow_origins(storage.s3, bucket, ["https://app.example"], max_age=60)
+    await allow_origins(storage.s3, [Place(bucket, "")], ["https://app.example"])
+    await allow_origins(storage.s3, [Place(bucket, "")], ["https://app.example"], max_age=60)
     url = signer.presign("PUT", bucket, "key", at=datetime.now(UTC), seconds=60)
     asks = {
         "Access-Control-Request-Method": "PUT",
@@ -218,6 +231,30 @@ async def test_pages_of_allowed_origins_read_the_etag_and_others_do_not(storage:
         asks["Access-Control-Request-Method"] = method
         refused = plain.request("OPTIONS", url, headers=asks | {"Origin": "https://app.example"})
         assert method not in refused.headers.get("access-control-allow-methods", "")
+
+
+async def test_rules_of_others_in_the_bucket_stay(storage: Storage) -> None:
+    """Of another installation below another prefix, and of somebody whose ids happen to begin like ours."""
+    bucket = "test-shared"
+    await ensure_bucket(storage.s3, bucket)
+    foreign = {"ID": "rushes-archive", "AllowedMethods": ["GET"], "AllowedOrigins": ["https://archive.example"]}
+    request: dict[str, Any] = {"CORSConfiguration": {"CORSRules": [foreign]}}
+    await storage.s3.client.put_bucket_cors(Bucket=bucket, **request)
+    kept = {"ID": "rushes-archive", "Status": "Enabled", "Filter": {"Prefix": "old/"}, "Expiration": {"Days": 900}}
+    request = {"LifecycleConfiguration": {"Rules": [kept]}}
+    await storage.s3.client.put_bucket_lifecycle_configuration(Bucket=bucket, **request)
+    for name in ("a/b", "a-b", "a/b"):
+        places = [Place(bucket, f"{name}/in/"), Place(bucket, f"{name}/out/")]
+        await allow_origins(storage.s3, places, [f"https://{name.replace('/', '.')}.example"])
+        await abort_after(storage.s3, places, 91)
+    ids = [rule["ID"] for rule in await cors_rules(storage.s3, bucket)]
+    assert sorted(ids) == ["rushes-archive", "rushes-cors-a-b/in+a-b/out", "rushes-cors-a/b/in+a/b/out"]
+    found = {rule["ID"]: rule["Filter"]["Prefix"] for rule in await lifecycle_rules(storage.s3, bucket)}
+    ours = {f"rushes-abort-{name}/{end}": f"{name}/{end}/" for name in ("a/b", "a-b") for end in ("in", "out")}
+    assert found == ours | {"rushes-archive": "old/"}
+    long = [Place(bucket, "x" * 100 + "/" + "y" * 100 + "/" + end * 100 + "/") for end in "pq"]
+    assert len(rule_id("abort", long[:1])) <= 255
+    assert rule_id("abort", long[:1]) != rule_id("abort", long[1:])
 
 
 async def test_what_clients_see_is_signed_for_the_public_endpoint(settings: Settings) -> None:

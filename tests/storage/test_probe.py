@@ -17,7 +17,7 @@ PAGE = "https://app.example"
 
 
 async def test_seaweedfs_enforces_everything_and_the_probe_leaves_nothing(storage: Storage) -> None:
-    await allow_origins(storage.s3, storage.incoming.bucket, [PAGE])
+    await allow_origins(storage.s3, [storage.incoming], [PAGE])
     now = datetime.now(UTC)
     found = await probe(storage, at=now, origin=PAGE)
     assert found == Capabilities(
@@ -43,7 +43,7 @@ async def test_seaweedfs_enforces_everything_and_the_probe_leaves_nothing(storag
 
 
 async def test_a_page_that_is_not_allowed_and_a_clock_that_is_off_show(storage: Storage) -> None:
-    await allow_origins(storage.s3, storage.incoming.bucket, [PAGE])
+    await allow_origins(storage.s3, [storage.incoming], [PAGE])
     found = await probe(storage, at=datetime.now(UTC) - timedelta(seconds=100), origin="https://other.example")
     assert not found.exposes_etag
     assert found.clock_skew is not None

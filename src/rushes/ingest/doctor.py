@@ -160,7 +160,7 @@ async def _cors(settings: Settings, store: Storage, bucket: str, *, fix: bool) -
     try:
         rules = await cors_rules(store.s3, bucket)
         if fix and cors_gaps(rules, origins):
-            await allow_origins(store.s3, bucket, origins)
+            await allow_origins(store.s3, store.places_in(bucket), origins)
             rules, mended = await cors_rules(store.s3, bucket), True
     except Problem as problem:
         text = f"The CORS of bucket {bucket} cannot be {'set' if fix else 'read'}: {problem.message}"
@@ -171,7 +171,7 @@ async def _cors(settings: Settings, store: Storage, bucket: str, *, fix: bool) -
 
 
 async def _lifecycle(settings: Settings, store: Storage, bucket: str, *, fix: bool) -> list[Finding]:
-    places = [place for place in store.places if place.bucket == bucket]
+    places = store.places_in(bucket)
     days = settings.upload_max_days
     try:
         if fix:

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from rushes.errors import Conflict, NotFound
 from rushes.storage.faults import translated
-from rushes.storage.policies import OURS, cors_rules, is_ours
+from rushes.storage.keys import Place
+from rushes.storage.policies import cors_rules, rule_id, without
 from rushes.storage.s3 import S3
 
 CORS_SECONDS: Final = 3600  # how long a browser may remember a preflight
@@ -37,23 +38,26 @@ async def ensure_bucket(s3: S3, bucket: str) -> bool:
     return False
 
 
-async def allow_origins(s3: S3, bucket: str, origins: Sequence[str], *, max_age: int = CORS_SECONDS) -> None:
+async def allow_origins(
+    s3: S3, places: Sequence[Place], origins: Sequence[str], *, max_age: int = CORS_SECONDS
+) -> None:
     """Let pages from these origins ("https://app.example.com", "*") read the bucket and PUT parts by presigned URLs.
 
-    Replaces our own rule; those of others stay behind it. `max_age` is in seconds.
+    `places` are ours in the one bucket. Replaces our own rule for them; those of others stay behind it. `max_age` is in seconds.
 
     Raises:
         Misconfigured: storage_unsupported, from stores that keep CORS in their own configuration.
     """
+    bucket = places[0].bucket
     rule = {
-        "ID": OURS,
+        "ID": rule_id("cors", places),
         "AllowedMethods": ["GET", "HEAD", "PUT"],
         "AllowedOrigins": list(origins),
         "AllowedHeaders": ["*"],
         "ExposeHeaders": list(EXPOSED),
         "MaxAgeSeconds": max_age,
     }
-    others = [other for other in await cors_rules(s3, bucket) if not is_ours(other)]
+    others = without(await cors_rules(s3, bucket), {str(rule["ID"])})
     request: dict[str, Any] = {"CORSConfiguration": {"CORSRules": [rule, *others]}}
     with translated("put_bucket_cors"):
         await s3.client.put_bucket_cors(Bucket=bucket, **request)

@@ -63,6 +63,9 @@ class Storage:
         """The places, each once."""
         return list(dict.fromkeys((self.incoming, self.originals, self.renditions)))
 
+    def places_in(self, bucket: str) -> list[Place]:
+        return [place for place in self.places if place.bucket == bucket]
+
     async def signer(self) -> Signer:
         """The signer for the public endpoint with the credentials of now. Ask for it anew for every batch of URLs.
 
