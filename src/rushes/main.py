@@ -10,6 +10,7 @@ import resource
 import secrets
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -302,12 +303,20 @@ async def _until_stopped(engine: Engine, stop: asyncio.Event) -> int:
     if watch.done():
         log.error("the worker's lock is lost: %s", watch.exception())
         os._exit(EX_TEMPFAIL)  # its tools die with it; what runs here belongs to somebody else by now, or soon
-    try:
-        async with asyncio.timeout(WORKER_STOP_SECONDS):
-            await engine.stop()
-    except TimeoutError:
-        log.warning("stopping takes too long; another worker takes the work over")
-        os._exit(EX_TEMPFAIL)
-    finally:
-        watch.cancel()
+    _leave_by(WORKER_STOP_SECONDS)
+    await engine.stop()
+    watch.cancel()
     return 0
+
+
+def _leave_by(seconds: float) -> None:
+    """Whatever waits then, on the way out too, for a database that stands still say, is left as it is."""
+
+    def leave() -> None:
+        log.warning("stopping takes too long; another worker takes the work over")
+        logging.shutdown()
+        os._exit(EX_TEMPFAIL)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
