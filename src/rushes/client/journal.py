@@ -1,0 +1,478 @@
+"""The journal: what this machine is uploading, on this disk, so that whoever comes next goes on with it.
+
+One row a file, in a small sqlite3 database (sqlite.org/wal.html) that its owner alone may read:
+
+    queued     what is wished for a path; a whole folder in one transaction, before its first byte moves
+    intended   + what the file is (size, times, sampled content) and the request; before begin is called, so that a kill
+                 between request and reply reserves nothing twice: the same key gets the same upload
+    begun      + the upload's id, plan and token; then the checksums of its parts, one by one, as they are read
+    stored     the file is ingested; whoever wants to follow it further has not heard of it yet
+    done       kept while other files of the same batch are not, so that a folder goes on where it was
+
+Rows are forgotten when their batch is done. The queue is on the disk before `queue` returns; a power failure may lose what
+was written after it in the last seconds, which costs a question to the server and a part or two, never a file.
+
+Beside it lies one lock file for each file under way (flock; the kernel lets go of it when its process dies, however it
+dies), which says who is at it. All times are seconds since 1970.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from rushes.client.claim import Holder, claimed, holder
+from rushes.client.source import Identity
+from rushes.errors import Misconfigured, Problem, Unavailable
+from rushes.model import ChecksumAlgorithm
+from rushes.wire import BeginUpload, UploadBegun, UploadView
+
+NAME = "journal.db"
+VERSION = 1
+BUSY = 20.0  # seconds one process waits for another's write
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS uploads (
+    id INTEGER PRIMARY KEY,
+    state TEXT NOT NULL,
+    batch TEXT NOT NULL,
+    server TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    path BLOB NOT NULL,
+    request TEXT NOT NULL,
+    declare TEXT NOT NULL,
+    key TEXT NOT NULL,
+    since REAL NOT NULL,
+    size INTEGER, mtime_ns INTEGER, inode INTEGER, device INTEGER, sample TEXT,
+    upload_id TEXT, asset_id TEXT, title_id TEXT,
+    part_size INTEGER, part_count INTEGER, algorithm TEXT, token TEXT, expires_at REAL,
+    held INTEGER NOT NULL DEFAULT 0,
+    code TEXT, reason TEXT, stopped_at REAL,
+    pause INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (server, owner, path)
+);
+CREATE INDEX IF NOT EXISTS uploads_inode ON uploads (inode);
+CREATE INDEX IF NOT EXISTS uploads_batch ON uploads (batch);
+CREATE TABLE IF NOT EXISTS parts (
+    entry INTEGER NOT NULL REFERENCES uploads ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    crc BLOB NOT NULL,
+    checksum TEXT NOT NULL,
+    PRIMARY KEY (entry, number)
+) WITHOUT ROWID;
+"""
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    INTENDED = "intended"
+    BEGUN = "begun"
+    STORED = "stored"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Whose uploads: one server, and what its tokens say of their bearer."""
+
+    server: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One file, and what is wished for it. `request` has no size yet: the file is looked at when its turn comes."""
+
+    path: Path
+    request: BeginUpload
+    declare: tuple[str, ...] = ()  # checksums of the whole file to compute and declare
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the server answered to begin."""
+
+    upload_id: UUID
+    asset_id: UUID
+    title_id: UUID
+    part_size: int  # bytes
+    part_count: int
+    algorithm: ChecksumAlgorithm
+    token: str | None  # good for this upload alone
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    id: int
+    state: State
+    batch: str
+    place: Place
+    path: Path
+    request: BeginUpload
+    declare: tuple[str, ...]
+    key: str  # of idempotency
+    since: float
+    identity: Identity | None  # None: not looked at yet
+    plan: Plan | None  # None: not begun, as far as is known here
+    held: int  # bytes that storage confirmed
+    code: str | None  # why nobody goes on with it, since `stopped_at`
+    reason: str | None
+    stopped_at: float | None
+    pausing: bool
+
+    @property
+    def size(self) -> int | None:
+        """Bytes, once the file was looked at."""
+        return None if self.identity is None else self.identity.size
+
+
+class Journal:
+    """Safe to use from many threads and many processes. Raises `Unavailable` (journal_unavailable) when the disk does
+    not let it write."""
+
+    def __init__(self, directory: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        """In `directory`, by default where this user's programs keep what they know (`state_directory`)."""
+        self._clock = clock
+        self._lock = threading.RLock()
+        self.directory = directory or state_directory()
+        self._locks = self.directory / "locks"
+        with _translated(self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._locks.mkdir(exist_ok=True, mode=0o700)
+            self._db = _opened(self.directory / NAME)
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- what is wished -------------------------------------------------------------------------------------------
+
+    def queue(self, place: Place, wishes: Sequence[Wish]) -> list[Entry]:
+        """A row for each wish, in order: the one there is, if its file was begun before, else a new one.
+
+        All on the disk when this returns, or none.
+        """
+        batch, now = uuid4().hex, self._clock()
+        with self._writing(durable=True):
+            return [self._queue(place, wish, batch, now) for wish in wishes]
+
+    def _queue(self, place: Place, wish: Wish, batch: str, now: float) -> Entry:
+        found = self._one("server = ? AND owner = ? AND path = ?", (*_of(place), _path(wish.path)))
+        told = (wish.request.model_dump_json(exclude_unset=True), " ".join(wish.declare))
+        if found is None:
+            self._db.execute(
+                "INSERT INTO uploads (state, batch, server, owner, path, request, declare, key, since) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (State.QUEUED, batch, *_of(place), _path(wish.path), *told, uuid4().hex, now),
+            )
+        elif found.state is State.QUEUED:
+            self._set(found.id, batch=batch, request=told[0], declare=told[1])
+        else:
+            self._set(found.id, batch=batch)
+        entry = self._one("server = ? AND owner = ? AND path = ?", (*_of(place), _path(wish.path)))
+        assert entry is not None, "written above"
+        return entry
+
+    def get(self, entry_id: int) -> Entry | None:
+        with self._lock, _translated(self.directory):
+            return self._one("id = ?", (entry_id,))
+
+    def same_file(self, entry: Entry, identity: Identity) -> Entry | None:
+        """Another row of this place that is about the same file under another name: a hard link, or its name before it
+        was renamed."""
+        with self._lock, _translated(self.directory):
+            return self._one(
+                "id != ? AND server = ? AND owner = ? AND inode = ? AND size = ? AND sample = ? "
+                "AND state IN ('intended', 'begun', 'stored')",
+                (entry.id, *_of(entry.place), identity.inode, identity.size, identity.sample),
+            )
+
+    def elsewhere(self, entry: Entry) -> list[Entry]:
+        """Begun rows of the same person and path at other addresses: perhaps of the same server."""
+        with self._lock, _translated(self.directory):
+            return self._all(
+                "owner = ? AND path = ? AND server != ? AND state IN ('begun', 'stored')",
+                (entry.place.owner, _path(entry.path), entry.place.server),
+            )
+
+    def pending(self, place: Place | None = None) -> list[Entry]:
+        """Everything that is not done, the oldest first; of one place, or of all."""
+        with self._lock, _translated(self.directory):
+            if place is None:
+                return self._all("state != 'done'", ())
+            return self._all("state != 'done' AND server = ? AND owner = ?", _of(place))
+
+    # --- what becomes of it ---------------------------------------------------------------------------------------
+
+    def intend(self, entry: Entry, identity: Identity, request: BeginUpload) -> Entry:
+        """Right before begin is called."""
+        return self._moved(
+            entry,
+            state=State.INTENDED,
+            size=identity.size,
+            mtime_ns=identity.mtime_ns,
+            inode=identity.inode,
+            device=identity.device,
+            sample=identity.sample,
+            request=request.model_dump_json(exclude_unset=True),
+            **_NOT_STOPPED,
+        )
+
+    def begun(self, entry: Entry, begun: UploadBegun | UploadView) -> Entry:
+        """The server has answered. Of a view there is no token: the one kept stays."""
+        token = {"token": begun.token} if isinstance(begun, UploadBegun) else {}
+        return self._moved(
+            entry,
+            state=State.BEGUN,
+            upload_id=str(begun.upload_id if isinstance(begun, UploadBegun) else begun.id),
+            asset_id=str(begun.asset_id),
+            title_id=str(begun.title_id),
+            part_size=begun.part_size,
+            part_count=begun.part_count,
+            algorithm=str(begun.checksum_algorithm),
+            expires_at=begun.expires_at.timestamp(),
+            **token,
+            **_NOT_STOPPED,
+        )
+
+    def part_read(self, entry_id: int, number: int, crc: int, checksum: str) -> None:
+        with self._writing():
+            self._db.execute(
+                "INSERT OR REPLACE INTO parts (entry, number, crc, checksum) VALUES (?, ?, ?, ?)",
+                (entry_id, number, crc.to_bytes(8, "big"), checksum),
+            )
+
+    def parts(self, entry_id: int) -> dict[int, tuple[int, str]]:
+        """{number: (CRC64NVME, the checksum it is granted by)} of the parts that were read."""
+        with self._lock, _translated(self.directory):
+            rows = self._db.execute("SELECT number, crc, checksum FROM parts WHERE entry = ?", (entry_id,))
+            return {number: (int.from_bytes(crc, "big"), checksum) for number, crc, checksum in rows}
+
+    def holds(self, entry_id: int, held: int) -> None:
+        """`held` bytes are confirmed by now."""
+        with self._writing():
+            self._set(entry_id, held=held)
+
+    def touched(self, entry: Entry, identity: Identity) -> Entry:
+        """The file has other times or another inode, and as far as was looked the same content."""
+        return self._moved(entry, mtime_ns=identity.mtime_ns, inode=identity.inode, device=identity.device)
+
+    def stopped(self, entry: Entry, problem: Problem, held: int | None = None) -> None:
+        """Nobody goes on with it for now, and why."""
+        with self._writing():
+            more = {} if held is None else {"held": held}
+            self._set(entry.id, code=problem.code, reason=problem.message, stopped_at=self._clock(), pause=0, **more)
+
+    def stored(self, entry: Entry) -> Entry:
+        """Ingested; its parts need not be known any more."""
+        with self._writing():
+            self._db.execute("DELETE FROM parts WHERE entry = ?", (entry.id,))
+            self._set(entry.id, state=State.STORED, held=entry.size or 0, token=None, **_NOT_STOPPED)
+        return self.get(entry.id) or entry
+
+    def done(self, entry: Entry) -> None:
+        """All that was wished for this file is done."""
+        with self._writing():
+            self._set(entry.id, state=State.DONE, token=None, **_NOT_STOPPED)
+            self._clean()
+
+    def anew(self, entry: Entry) -> Entry:
+        """As if it had only been queued: what was begun is somebody else's business."""
+        with self._writing():
+            self._db.execute("DELETE FROM parts WHERE entry = ?", (entry.id,))
+            cleared = dict.fromkeys(
+                ("size", "mtime_ns", "inode", "device", "sample", "upload_id", "asset_id", "title_id", "part_size",
+                 "part_count", "algorithm", "token", "expires_at")
+            )  # fmt: skip
+            now = self._clock()
+            self._set(entry.id, state=State.QUEUED, key=uuid4().hex, held=0, since=now, **cleared, **_NOT_STOPPED)
+        found = self.get(entry.id)
+        assert found is not None, "it was there above"
+        return found
+
+    def adopt(self, entry: Entry, other: Entry) -> Entry:
+        """`entry`, which was only queued, goes on as `other`, which was begun under another name or address."""
+        with self._writing():
+            self._db.execute("DELETE FROM uploads WHERE id = ?", (entry.id,))
+            self._set(other.id, server=entry.place.server, path=_path(entry.path), batch=entry.batch)
+        return self.get(other.id) or other
+
+    def forget(self, entry: Entry) -> None:
+        with self._writing():
+            self._db.execute("DELETE FROM uploads WHERE id = ?", (entry.id,))
+            self._clean()
+
+    def _clean(self) -> None:
+        self._db.execute(
+            "DELETE FROM uploads WHERE state = 'done' AND batch NOT IN (SELECT batch FROM uploads WHERE state != 'done')"
+        )
+
+    # --- between processes ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def claim(self, place: Place, identity: Identity, path: Path) -> Iterator[None]:
+        """Inside, this file is ours alone: two names of one inode are one file. Raises `Conflict` (upload_elsewhere)."""
+        with claimed(self._locks, f"{place.server}\n{place.owner}\n{identity.device}:{identity.inode}", path):
+            yield
+
+    def holder(self, entry: Entry) -> Holder | None:
+        """Who is at it now, if anybody is."""
+        if entry.identity is None:
+            return None
+        of = f"{entry.place.server}\n{entry.place.owner}\n{entry.identity.device}:{entry.identity.inode}"
+        return holder(self._locks, of)
+
+    def ask_pause(self, entries: Iterable[Entry]) -> None:
+        """Whoever is at these files is to stop politely."""
+        with self._writing():
+            self._db.executemany("UPDATE uploads SET pause = 1 WHERE id = ?", [(entry.id,) for entry in entries])
+
+    def pause_asked(self) -> set[int]:
+        """The entries that are to be paused."""
+        with self._lock, _translated(self.directory):
+            return {row[0] for row in self._db.execute("SELECT id FROM uploads WHERE pause = 1")}
+
+    # --- rows -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self, *, durable: bool = False) -> Iterator[None]:
+        with self._lock, _translated(self.directory):
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def _moved(self, entry: Entry, **columns: object) -> Entry:
+        with self._writing():
+            self._set(entry.id, **columns)
+            found = self._one("id = ?", (entry.id,))
+        if found is None:
+            raise Unavailable("entry_gone", f"{entry.path} was cancelled meanwhile (`rushes cancel`).")
+        return found
+
+    def _set(self, entry_id: int, **columns: object) -> None:
+        names = ", ".join(f"{name} = ?" for name in columns)
+        self._db.execute(f"UPDATE uploads SET {names} WHERE id = ?", (*columns.values(), entry_id))  # noqa: S608 - our names
+
+    def _one(self, condition: str, values: Sequence[object]) -> Entry | None:
+        return next(iter(self._all(condition, values)), None)
+
+    def _all(self, condition: str, values: Sequence[object]) -> list[Entry]:
+        rows = self._db.execute(f"SELECT * FROM uploads WHERE {condition} ORDER BY id", tuple(values))  # noqa: S608 - ours
+        return [_entry(row) for row in rows]
+
+
+_NOT_STOPPED: dict[str, object] = {"code": None, "reason": None, "stopped_at": None}
+
+
+def state_directory() -> Path:
+    """RUSHES_STATE_DIR, else `rushes` where XDG says that state belongs (specifications.freedesktop.org/basedir)."""
+    if named := os.environ.get("RUSHES_STATE_DIR"):
+        return Path(named)
+    base = os.environ.get("XDG_STATE_HOME") or ""
+    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "rushes"
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite's other files get the same mode
+    try:
+        return _connected(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise  # locked, read-only, full: not broken
+        path.rename(path.with_name(f"{NAME}.broken-{time.time_ns()}"))
+        return _connected(path)
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        db.row_factory = sqlite3.Row
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > VERSION:
+            raise Misconfigured(
+                "journal_newer", f"A newer rushes wrote {path}: use that one, or another RUSHES_STATE_DIR."
+            )
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA foreign_keys = ON")
+        if version < VERSION:
+            db.executescript(SCHEMA + f"PRAGMA user_version = {VERSION};")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@contextmanager
+def _translated(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
+            raise  # an error of ours
+        raise Unavailable(
+            "journal_unavailable",
+            f"What is being uploaded cannot be written down in {directory}: {error}. "
+            "Make room there, or name another directory by RUSHES_STATE_DIR.",
+        ) from error
+
+
+def _of(place: Place) -> tuple[str, str]:
+    return place.server, place.owner
+
+
+def _path(path: Path) -> bytes:
+    return os.fsencode(path)
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    identity = None if row["size"] is None else Identity(**{f.name: row[f.name] for f in fields(Identity)})
+    plan = None
+    if row["upload_id"] is not None:
+        plan = Plan(
+            UUID(row["upload_id"]),
+            UUID(row["asset_id"]),
+            UUID(row["title_id"]),
+            row["part_size"],
+            row["part_count"],
+            ChecksumAlgorithm(row["algorithm"]),
+            row["token"],
+            row["expires_at"],
+        )
+    return Entry(
+        id=row["id"],
+        state=State(row["state"]),
+        batch=row["batch"],
+        place=Place(row["server"], row["owner"]),
+        path=Path(os.fsdecode(row["path"])),
+        request=BeginUpload.model_validate_json(row["request"]),
+        declare=tuple(row["declare"].split()),
+        key=row["key"],
+        since=row["since"],
+        identity=identity,
+        plan=plan,
+        held=row["held"],
+        code=row["code"],
+        reason=row["reason"],
+        stopped_at=row["stopped_at"],
+        pausing=bool(row["pause"]),
+    )

@@ -1,0 +1,351 @@
+"""The journal on a real disk, with real processes that are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rushes.client.claim import Holder
+from rushes.client.journal import NAME, Entry, Journal, Place, State, Wish, state_directory
+from rushes.client.source import Identity, LocalFile, difference, sampled, was_touched
+from rushes.errors import Conflict, Misconfigured, Unavailable
+from rushes.wire import BeginUpload, UploadBegun
+
+HERE = Place("http://here", "acme/ann")
+IDENTITY = Identity(1000, 17, 4711, 3, "abc")
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with Journal(tmp_path / "state") as made:
+        yield made
+
+
+def wish(path: str | Path, **more: object) -> Wish:
+    return Wish(Path(path), BeginUpload.model_validate({"filename": Path(path).name, **more}), ("sha256",))
+
+
+def begun() -> UploadBegun:
+    return UploadBegun.model_validate(
+        {
+            "upload_id": uuid4(), "asset_id": uuid4(), "title_id": uuid4(), "state": "initiated", "size": 1000,
+            "max_size": 1000, "layout": "multipart", "part_size": 100, "part_count": 10,
+            "checksum_algorithm": "crc64nvme", "token": "t", "expires_at": datetime.now(UTC) + timedelta(days=14),
+        }
+    )  # fmt: skip
+
+
+def on_the_way(journal: Journal, path: str = "/a.mov", identity: Identity = IDENTITY) -> Entry:
+    (entry,) = journal.queue(HERE, [wish(path)])
+    entry = journal.intend(entry, identity, entry.request.model_copy(update={"size": identity.size}))
+    return journal.begun(entry, begun())
+
+
+def test_everything_told_is_known_to_the_next_process(journal: Journal) -> None:
+    entry = on_the_way(journal)
+    journal.part_read(entry.id, 3, 2**64 - 1, "//////////8=")
+    journal.part_read(entry.id, 3, 2**64 - 2, "//////////4=")
+    journal.holds(entry.id, 300)
+    journal.stopped(entry, Unavailable("no_progress", "Nothing moved."), held=400)
+    with Journal(journal.directory) as other:
+        (found,) = other.pending(HERE)
+        assert other.parts(entry.id) == {3: (2**64 - 2, "//////////4=")}
+    assert (found.path, found.identity, found.plan, found.declare) == (
+        Path("/a.mov"),
+        IDENTITY,
+        entry.plan,
+        ("sha256",),
+    )
+    assert (found.request.filename, found.request.size, found.key) == ("a.mov", 1000, entry.key)
+    assert (found.code, found.reason, found.held) == ("no_progress", "Nothing moved.", 400)
+    assert found.stopped_at is not None
+
+
+def test_the_same_path_finds_its_row(journal: Journal) -> None:
+    first = on_the_way(journal)
+    (again,) = journal.queue(HERE, [wish("/a.mov", title_id=uuid4())])
+    assert (again.id, again.key, again.state) == (first.id, first.key, State.BEGUN)
+    assert again.request == first.request, "what was begun stays what it is"
+    (other,) = journal.queue(Place("http://there", "acme/ann"), [wish("/a.mov")])
+    (ben,) = journal.queue(Place("http://here", "acme/ben"), [wish("/a.mov")])
+    assert len({first.id, other.id, ben.id}) == 3
+    assert [entry.id for entry in journal.elsewhere(other)] == [first.id]
+    assert len(journal.pending()) == 3
+    assert len(journal.pending(HERE)) == 1
+
+
+def test_a_new_wish_counts_while_nothing_was_begun(journal: Journal) -> None:
+    journal.queue(HERE, [wish("/a.mov")])
+    (again,) = journal.queue(HERE, [wish("/a.mov", priority=5)])
+    assert again.request.priority == 5
+
+
+def test_done_files_are_kept_until_their_batch_is_done(journal: Journal) -> None:
+    one, two = journal.queue(HERE, [wish("/one.mov"), wish("/two.mov")])
+    one = journal.begun(journal.intend(one, IDENTITY, one.request), begun())
+    journal.part_read(one.id, 1, 1, "x")
+    journal.done(journal.stored(one))
+    assert [entry.id for entry in journal.pending()] == [two.id]
+    (again, _) = journal.queue(HERE, [wish("/one.mov"), wish("/two.mov")])
+    assert (again.id, again.state) == (one.id, State.DONE)
+    assert again.plan is not None
+    assert again.plan.token is None, "what is done needs no token"
+    journal.forget(two)
+    assert journal.get(one.id) is None
+    (later,) = journal.queue(HERE, [wish("/one.mov")])
+    assert later.state is State.QUEUED
+
+
+def test_anew_forgets_what_was_begun(journal: Journal) -> None:
+    entry = on_the_way(journal)
+    journal.part_read(entry.id, 1, 1, "x")
+    fresh = journal.anew(entry)
+    assert (fresh.state, fresh.identity, fresh.plan, fresh.held) == (State.QUEUED, None, None, 0)
+    assert fresh.key != entry.key
+    assert journal.parts(entry.id) == {}
+
+
+def test_another_name_of_the_same_file(journal: Journal) -> None:
+    first = on_the_way(journal, "/before.mov")
+    (second,) = journal.queue(HERE, [wish("/after.mov")])
+    found = journal.same_file(second, IDENTITY)
+    assert found is not None
+    assert found.id == first.id
+    assert journal.same_file(second, Identity(1000, 17, 4711, 3, "other content")) is None
+    adopted = journal.adopt(second, found)
+    assert (adopted.id, adopted.path, adopted.plan) == (first.id, Path("/after.mov"), first.plan)
+    assert len(journal.pending()) == 1
+
+
+def test_names_that_are_no_text(journal: Journal) -> None:
+    path = Path(os.fsdecode(b"/odd/\xff\n.mov"))
+    journal.queue(HERE, [Wish(path, BeginUpload(filename="odd"))])
+    assert journal.pending()[0].path == path
+
+
+def test_a_cancelled_entry_is_said_to_be_gone(journal: Journal) -> None:
+    entry = on_the_way(journal)
+    journal.forget(entry)
+    with pytest.raises(Unavailable) as caught:
+        journal.begun(entry, begun())
+    assert caught.value.code == "entry_gone"
+
+
+def test_pausing_is_asked_for_and_ends_with_the_stop(journal: Journal) -> None:
+    entry = on_the_way(journal)
+    with Journal(journal.directory) as other:
+        other.ask_pause(other.pending())
+    assert journal.pause_asked() == {entry.id}
+    journal.stopped(entry, Unavailable("paused", "Paused."))
+    assert journal.pause_asked() == set()
+
+
+# --- the disk ---------------------------------------------------------------------------------------------------------
+
+
+def test_only_its_owner_may_read_it(journal: Journal) -> None:
+    on_the_way(journal)
+    assert journal.directory.stat().st_mode & 0o077 == 0
+    modes = {path.name: path.stat().st_mode & 0o077 for path in journal.directory.iterdir()}
+    assert set(modes.values()) == {0}, modes
+
+
+def test_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RUSHES_STATE_DIR", raising=False)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    assert state_directory() == tmp_path / ".local/state/rushes"
+    monkeypatch.setenv("XDG_STATE_HOME", "/states")
+    assert state_directory() == Path("/states/rushes")
+    monkeypatch.setenv("RUSHES_STATE_DIR", "/mine")
+    assert state_directory() == Path("/mine")
+
+
+def test_a_broken_one_is_put_aside(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(b"this is no database at all" * 100)
+    with Journal(tmp_path) as journal:
+        on_the_way(journal)
+        assert len(journal.pending()) == 1
+    assert len(list(tmp_path.glob(f"{NAME}.broken-*"))) == 1
+
+
+def test_a_newer_one_is_left_alone(tmp_path: Path) -> None:
+    Journal(tmp_path).close()
+    db = sqlite3.connect(tmp_path / NAME)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(Misconfigured) as caught:
+        Journal(tmp_path)
+    assert caught.value.code == "journal_newer"
+
+
+def test_a_disk_that_takes_nothing_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable) as caught:
+        Journal(tmp_path / "file" / "below")
+    assert caught.value.code == "journal_unavailable"
+    assert "RUSHES_STATE_DIR" in caught.value.message
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from rushes.client.journal import Journal
+from tests.client.test_journal import on_the_way
+journal = Journal(Path(sys.argv[1]))
+entry = on_the_way(journal)
+for number in range(1, 100_000):
+    journal.part_read(entry.id, number, number, str(number))
+    print(number, flush=True)
+"""
+
+
+def test_kill_9_loses_nothing_that_was_told(tmp_path: Path, round_: int) -> None:
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(20 + 7 * round_):
+            last = int(process.stdout.readline())
+        process.kill()
+    with Journal(tmp_path) as journal:
+        (entry,) = journal.pending()
+        parts = journal.parts(entry.id)
+        assert set(range(1, last + 1)) <= set(parts)
+        assert parts[last] == (last, str(last))
+
+
+def test_many_processes_and_threads_write_at_once(tmp_path: Path) -> None:
+    def work(index: int) -> None:
+        with Journal(tmp_path) as journal:
+            for turn in range(20):
+                entry = on_the_way(journal, f"/{index}-{turn}.mov")
+                journal.part_read(entry.id, 1, 1, "x")
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(work, index) for index in range(8)]:
+            done.result()
+    with Journal(tmp_path) as journal:
+        assert len(journal.pending()) == 160
+
+
+# --- claims -----------------------------------------------------------------------------------------------------------
+
+CLAIMING = """
+import sys, time
+from pathlib import Path
+from rushes.client.journal import Journal
+from tests.client.test_journal import HERE, IDENTITY
+with Journal(Path(sys.argv[1])) as journal, journal.claim(HERE, IDENTITY, Path("/a.mov")):
+    print("claimed", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_process_a_file_until_it_dies(journal: Journal) -> None:
+    entry = on_the_way(journal)
+    command = [sys.executable, "-c", CLAIMING, str(journal.directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "claimed\n"
+        with pytest.raises(Conflict) as caught, journal.claim(HERE, IDENTITY, Path("/a.mov")):
+            raise AssertionError
+        assert caught.value.code == "upload_elsewhere"
+        assert caught.value.details["pid"] == process.pid
+        assert f"process {process.pid}, since 20" in caught.value.message
+        holder = journal.holder(entry)
+        assert isinstance(holder, Holder)
+        assert holder.pid == process.pid
+        process.send_signal(signal.SIGKILL)
+    assert journal.holder(entry) is None
+    with journal.claim(HERE, IDENTITY, Path("/a.mov")):
+        assert journal.holder(entry) is not None
+    assert list((journal.directory / "locks").iterdir()) == [], "locks leave nothing behind"
+
+
+def test_another_file_or_server_is_another_claim(journal: Journal) -> None:
+    with (
+        journal.claim(HERE, IDENTITY, Path("/a.mov")),
+        journal.claim(HERE, Identity(1000, 17, 4712, 3), Path("/b.mov")),
+        journal.claim(Place("http://there", "acme/ann"), IDENTITY, Path("/a.mov")),
+    ):
+        assert len(list((journal.directory / "locks").iterdir())) == 3
+
+
+def test_of_many_who_claim_one_has_it(tmp_path: Path) -> None:
+    inside, most, claimed = 0, 0, 0
+    guard = threading.Lock()
+
+    def work() -> None:
+        nonlocal inside, most, claimed
+        with Journal(tmp_path) as journal:
+            for _ in range(50):
+                try:
+                    with journal.claim(HERE, IDENTITY, Path("/a.mov")):
+                        with guard:
+                            inside, claimed = inside + 1, claimed + 1
+                            most = max(most, inside)
+                        with guard:
+                            inside -= 1
+                except Conflict:
+                    continue
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+    assert claimed > 0
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_makes_it_another_file() -> None:
+    assert difference(IDENTITY, IDENTITY) is None
+    assert "grown" in (difference(IDENTITY, Identity(1001, 17, 4711, 3, "abd")) or "")
+    assert "cut short" in (difference(IDENTITY, Identity(999, 17, 4711, 3, "abd")) or "")
+    assert "written to" in (difference(IDENTITY, Identity(1000, 18, 4711, 3, "abd")) or "")
+    assert "took its place" in (difference(IDENTITY, Identity(1000, 17, 4712, 3, "abd")) or "")
+    for touched in (Identity(1000, 18, 4711, 3, "abc"), Identity(1000, 17, 4712, 3, "abc")):
+        assert difference(IDENTITY, touched) is None
+        assert was_touched(IDENTITY, touched)
+    assert not was_touched(IDENTITY, Identity(1000, 17, 4711, 99, "abc")), "devices are numbered anew at every boot"
+
+
+@given(size=st.integers(1, 2**40))
+def test_samples_lie_in_the_file_and_at_both_its_ends(size: int) -> None:
+    places = sampled(size)
+    assert all(offset >= 0 and length > 0 and offset + length <= size for offset, length in places)
+    assert places[0][0] == 0
+    assert sum(places[-1]) == size
+    assert sum(length for _, length in places) <= 256 << 10
+
+
+def test_the_sample_is_of_the_content(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mov"
+    path.write_bytes(bytes(1 << 20))
+    with LocalFile(path) as file:
+        before = file.identify()
+    os.utime(path, ns=(1, 1))
+    with LocalFile(path) as file:
+        touched = file.identify()
+    assert before.sample == touched.sample
+    with path.open("r+b") as writer:
+        writer.seek(-1, os.SEEK_END)
+        writer.write(b"x")
+    with LocalFile(path) as file:
+        assert file.identify().sample != before.sample
