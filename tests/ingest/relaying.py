@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import httpx
 
-from rushes.plan import MIN_PART
+from rushes.plan import MIB, MIN_PART
 from tests.ingest.equipment import TWO_PARTS, Desk, Json, Person, body, crc, some_bytes
 
 HEADER = "x-amz-checksum-crc64nvme"
@@ -73,3 +74,25 @@ async def unsized(person: Person, **fields: object) -> Json:
     answer = await person.http.post("/v1/uploads", json=said | {"part_size": MIN_PART} | fields)
     assert answer.status_code == 201, answer.text
     return body(answer)
+
+
+async def forgotten(desk: Desk, person: Person, *, claim: bool, dead_for: float) -> tuple[Json, bytes]:
+    """A part that is covered by slices, and whose assembler has given no sign of life for so many seconds."""
+    upload = await person.begin(MIN_PART + MIB, part_size=MIN_PART)
+    data = some_bytes(MIN_PART + MIB, 5)
+    part = data[:MIN_PART]
+    await slice_(person, upload, 1, part, 0, MIN_PART - MIB - 1, claim=claim)
+    if claim:
+        await desk.sql(
+            "INSERT INTO parts (upload_id, number, size, checksum, grants) VALUES (%(id)s, 1, %(size)s, %(sum)s, 1)",
+            id=upload["upload_id"],
+            size=MIN_PART,
+            sum=crc(part),
+        )
+    await desk.sql(
+        """INSERT INTO assemblies (upload_id, number, assembler, since)
+        VALUES (%(id)s, 1, gen_random_uuid(), now() - %(dead)s)""",
+        id=upload["upload_id"],
+        dead=timedelta(seconds=dead_for),
+    )
+    return upload, data

@@ -19,11 +19,6 @@ from tests.ingest.equipment import Desk, Json, Person, pieces, problem, some_byt
 from tests.ingest.relaying import DATA, LONG, content, finished, ingested, relay, scraps, slice_, stored, unsized
 
 
-@pytest.fixture
-async def person(desk: Desk) -> Person:
-    return desk.person()
-
-
 async def in_ranges(person: Person, upload: Json, data: bytes, step: int = 3 * MIB) -> None:
     """Send a file without a word of where it ends."""
     for at in range(0, len(data), step):
