@@ -6,6 +6,9 @@ upload's lock, so of a complete, an abort, a grant and an expiry that race exact
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
@@ -59,34 +62,43 @@ async def _size(sweep: Sweep, upload: Upload) -> int:
     return size
 
 
+@dataclass(frozen=True, slots=True)
+class _Notice:
+    """Said once of an upload that stays as it is, until progress makes it unsaid."""
+
+    of: Idle
+    kind: Kind
+    event: str
+    fact: str  # the moment that the event tells, a field of the upload
+    mark: Callable[[Conn, Sequence[UUID], datetime], Awaitable[None]]  # in the rows, that it was said
+
+
+_EXPIRING = _Notice(Idle.EXPIRING, Kind.WARNED, "upload_expiring", "expires_at", idle.warned)
+_ABANDONED = _Notice(Idle.NEWLY_ABANDONED, Kind.ABANDONED, "upload_abandoned", "progress_at", idle.abandoned)
+
+
 async def warn(sweep: Sweep) -> None:
     """Tell the creators of uploads that are about to expire, once each; progress makes it untold."""
-    async for page in sweep.pages(partial(_page, Idle.EXPIRING, sweep)):
-        told = page
-        if not sweep.dry:
-            async with sweep.ctx.db.transaction() as conn:
-                told = await idle.locked(conn, Idle.EXPIRING, sweep.clock, [upload.id for upload in page])
-                await idle.warned(conn, [upload.id for upload in told], sweep.at)
-                for upload in told:
-                    when = upload.expires_at.isoformat()
-                    await events.append(conn, "upload_expiring", upload, sweep.at, expires_at=when)
-        for upload in told:
-            sweep.count(upload.tenant, Kind.WARNED, Sum(1, upload.held_bytes))
+    await _tell(sweep, _EXPIRING)
 
 
 async def abandon(sweep: Sweep) -> None:
     """Count the uploads that have stopped making progress, once each; any of them may still go on."""
-    async for page in sweep.pages(partial(_page, Idle.NEWLY_ABANDONED, sweep)):
-        counted = page
+    await _tell(sweep, _ABANDONED)
+
+
+async def _tell(sweep: Sweep, notice: _Notice) -> None:
+    async for page in sweep.pages(partial(_page, notice.of, sweep)):
+        told = page
         if not sweep.dry:
             async with sweep.ctx.db.transaction() as conn:
-                counted = await idle.locked(conn, Idle.NEWLY_ABANDONED, sweep.clock, [upload.id for upload in page])
-                await idle.abandoned(conn, [upload.id for upload in counted], sweep.at)
-                for upload in counted:
-                    since = upload.progress_at.isoformat()
-                    await events.append(conn, "upload_abandoned", upload, sweep.at, progress_at=since)
-        for upload in counted:
-            sweep.count(upload.tenant, Kind.ABANDONED, Sum(1, upload.held_bytes))
+                told = await idle.locked(conn, notice.of, sweep.clock, [upload.id for upload in page])
+                await notice.mark(conn, [upload.id for upload in told], sweep.at)
+                for upload in told:
+                    fact = {notice.fact: getattr(upload, notice.fact).isoformat()}
+                    await events.append(conn, notice.event, upload, sweep.at, **fact)
+        for upload in told:
+            sweep.count(upload.tenant, notice.kind, Sum(1, upload.held_bytes))
 
 
 async def measure_abandoned(sweep: Sweep, *, ask_storage: bool) -> None:

@@ -15,11 +15,11 @@ ledger of our own, since not every store lists checksums. Errors are those of `r
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Self, TypeVar
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
@@ -38,12 +38,16 @@ from rushes.storage.stored import (
     StoredPart,
     bare_etag,
     checksum_of,
+    listed_object,
+    open_upload,
     stored_object,
 )
 from rushes.storage.stream import Streams
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client
+
+T = TypeVar("T")
 
 CONNECT_TIMEOUT: Final = 5.0  # seconds
 READ_TIMEOUT: Final = 60.0  # seconds without a byte: a store may think that long over a huge Complete
@@ -359,13 +363,10 @@ class S3:
         except NotFound:
             return
 
-    async def list_multipart_uploads(self, bucket: str, prefix: str = "") -> AsyncGenerator[OpenUpload, None]:
+    def list_multipart_uploads(self, bucket: str, prefix: str = "") -> AsyncGenerator[OpenUpload, None]:
         """Every open upload under a prefix, in no particular order (SeaweedFS keeps none)."""
-        with translated("list_multipart_uploads"):
-            pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
-            async for page in pages:
-                for upload in page.get("Uploads", []):
-                    yield OpenUpload(upload["Key"], upload["UploadId"], upload["Initiated"].astimezone(UTC))
+        pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix)
+        return _listed("list_multipart_uploads", pages, "Uploads", open_upload)
 
     async def head(self, bucket: str, key: str) -> StoredObject | None:
         """What storage says of an object, or None when there is none (nor, as HEAD cannot tell, a bucket)."""
@@ -441,13 +442,20 @@ class S3:
                     "storage_delete_failed", "Storage did not delete everything.", count=len(failed), cause=cause
                 )
 
-    async def list_objects(self, bucket: str, prefix: str = "") -> AsyncGenerator[ListedObject, None]:
+    def list_objects(self, bucket: str, prefix: str = "") -> AsyncGenerator[ListedObject, None]:
         """Every object whose key begins with `prefix`, in the order of keys."""
-        with translated("list_objects"):
-            async for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-                for item in page.get("Contents", []):
-                    modified = item["LastModified"].astimezone(UTC)
-                    yield ListedObject(item["Key"], item["Size"], bare_etag(item["ETag"]), modified)
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return _listed("list_objects", pages, "Contents", listed_object)
+
+
+async def _listed(
+    operation: str, pages: AsyncIterable[Mapping[str, Any]], field: str, read: Callable[[Mapping[str, Any]], T]
+) -> AsyncGenerator[T, None]:
+    """What all pages carry under `field`, each item as `read` makes it. Raises the errors of `operation`."""
+    with translated(operation):
+        async for page in pages:
+            for item in page.get(field, []):
+                yield read(item)
 
 
 def _with_checksum(checksum: str | None, algorithm: str) -> dict[str, Any]:

@@ -92,3 +92,11 @@ def stored_object(found: Mapping[str, Any]) -> StoredObject:
         checksum_algorithm=algorithm,
         checksum_type=found.get("ChecksumType"),
     )
+
+
+def listed_object(item: Mapping[str, Any]) -> ListedObject:
+    return ListedObject(item["Key"], item["Size"], bare_etag(item["ETag"]), item["LastModified"].astimezone(UTC))
+
+
+def open_upload(item: Mapping[str, Any]) -> OpenUpload:
+    return OpenUpload(item["Key"], item["UploadId"], item["Initiated"].astimezone(UTC))
