@@ -1,4 +1,4 @@
-"""What the folder shares: a database where only the tests move anything, and a clip."""
+"""What the folder shares: databases where nobody else leaves or takes work, and a clip."""
 
 from __future__ import annotations
 
@@ -24,6 +24,20 @@ def apart(settings: Settings) -> Iterator[Settings]:
 async def alone(apart: Settings) -> AsyncIterator[Context]:
     """What the verbs need, where no worker takes part."""
     async with main.open_context(apart) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def own(settings: Settings) -> Iterator[Settings]:
+    """A database of a module's own: in the shared one a worker meets first what all other tests have left to process."""
+    with database_apart(settings) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+async def ctx(own: Settings) -> AsyncIterator[Context]:
+    """What the verbs need, where workers process what the module gives them."""
+    async with main.open_context(own) as found:
         yield found
 
 

@@ -2,77 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import pytest
-
-from rushes import main
 from rushes.config import Settings
 from rushes.db import renditions
 from rushes.ingest.context import Context
 from rushes.model import AssetState, Principal, Role
-from tests.pipeline.equipment import database_apart, ingest_without_worker, settled, worker
+from tests.pipeline.equipment import ingest_without_worker, settled, worker
 
 WHO = Principal("corrupt", "cora", Role.OPERATOR, "studio")
 
 
-@pytest.fixture(scope="module")
-def settings(settings: Settings) -> Iterator[Settings]:
-    """A database of their own: in the shared one a worker meets first what all other tests have left to process."""
-    with database_apart(settings) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-async def context(settings: Settings) -> AsyncIterator[Context]:
-    async with main.open_context(settings) as found:
-        yield found
-
-
-async def test_the_same_file_untouched_is_published(context: Context, settings: Settings, clip: bytes) -> None:
-    upload = await ingest_without_worker(context, WHO, clip, "fine.mp4")
-    async with worker(settings):
-        asset = await settled(context, upload.asset_id)
+async def test_the_same_file_untouched_is_published(ctx: Context, own: Settings, clip: bytes) -> None:
+    upload = await ingest_without_worker(ctx, WHO, clip, "fine.mp4")
+    async with worker(own):
+        asset = await settled(ctx, upload.asset_id)
     assert asset.state is AssetState.PUBLISHED
     assert asset.published_job_id == asset.job_id
 
 
-async def test_an_overwritten_original_is_not_published(context: Context, settings: Settings, clip: bytes) -> None:
-    upload = await ingest_without_worker(context, WHO, clip, "clip.mp4")
+async def test_an_overwritten_original_is_not_published(ctx: Context, own: Settings, clip: bytes) -> None:
+    upload = await ingest_without_worker(ctx, WHO, clip, "clip.mp4")
     flipped = bytearray(clip)
     flipped[len(clip) // 2] ^= 1
-    await context.storage.s3.put_object(upload.bucket, upload.key, bytes(flipped), size=len(flipped))
-    async with worker(settings):
-        asset = await settled(context, upload.asset_id)
+    await ctx.storage.s3.put_object(upload.bucket, upload.key, bytes(flipped), size=len(flipped))
+    async with worker(own):
+        asset = await settled(ctx, upload.asset_id)
     assert asset.state is AssetState.FAILED
     assert asset.sha256 is None
     assert asset.problem is not None
     assert asset.problem["code"] == "original_corrupt"
-    async with context.db.transaction() as conn:
+    async with ctx.db.transaction() as conn:
         assert (await renditions.readable(conn, [asset]))[asset.id] == []
 
 
 async def test_bytes_that_no_longer_have_the_ledgers_checksum_are_not_published(
-    context: Context, settings: Settings, clip: bytes
+    ctx: Context, own: Settings, clip: bytes
 ) -> None:
-    upload = await ingest_without_worker(context, WHO, clip, "clip.mp4")
-    async with context.db.transaction() as conn:
+    upload = await ingest_without_worker(ctx, WHO, clip, "clip.mp4")
+    async with ctx.db.transaction() as conn:
         await conn.execute("UPDATE assets SET checksum = 'AAAAAAAAAAA=' WHERE id = %s", [upload.asset_id])
-    async with worker(settings):
-        asset = await settled(context, upload.asset_id)
+    async with worker(own):
+        asset = await settled(ctx, upload.asset_id)
     assert asset.state is AssetState.FAILED
     assert asset.sha256 is None
     assert asset.problem is not None
     assert (asset.problem["code"], asset.problem["expected"]) == ("original_corrupt", "AAAAAAAAAAA=")
 
 
-async def test_a_bit_that_rots_on_the_disk_is_not_published(context: Context, settings: Settings, clip: bytes) -> None:
+async def test_a_bit_that_rots_on_the_disk_is_not_published(ctx: Context, own: Settings, clip: bytes) -> None:
     """The store notices by itself and answers with errors, for a quarter of a minute each; one attempt will do."""
-    upload = await ingest_without_worker(context, WHO, clip, "rotten.mp4")
-    rot(settings.data_dir, clip[1000:1100])
-    async with worker(settings.model_copy(update={"job_attempts": 1})):
-        asset = await settled(context, upload.asset_id)
+    upload = await ingest_without_worker(ctx, WHO, clip, "rotten.mp4")
+    rot(own.data_dir, clip[1000:1100])
+    async with worker(own.model_copy(update={"job_attempts": 1})):
+        asset = await settled(ctx, upload.asset_id)
     assert asset.state is AssetState.FAILED
     assert asset.sha256 is None
 

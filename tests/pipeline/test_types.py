@@ -4,36 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from uuid import uuid4
 
-import pytest
-
-from rushes import main
 from rushes.config import Settings
 from rushes.db import renditions
 from rushes.ingest import tenants
 from rushes.ingest.context import Context
 from rushes.model import Asset, AssetState, Principal, Role
-from tests.pipeline.equipment import database_apart, ingest_without_worker, settled, worker
+from tests.pipeline.equipment import ingest_without_worker, settled, worker
 
 PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + b"1 0 obj << >> endobj\n" * 50
 PROGRAM = b"\x7fELF\x02\x01\x01" + bytes(500)
 NOISE = random.Random(5).randbytes(5_000)
-
-
-@pytest.fixture(scope="module")
-def settings(settings: Settings) -> Iterator[Settings]:
-    """A database of their own: in the shared one a worker meets first what all other tests have left to process."""
-    with database_apart(settings) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-async def context(settings: Settings) -> AsyncIterator[Context]:
-    async with main.open_context(settings) as found:
-        yield found
 
 
 async def of_tenant(ctx: Context, *types: str) -> Principal:
@@ -44,9 +27,9 @@ async def of_tenant(ctx: Context, *types: str) -> Principal:
     return who
 
 
-async def test_what_a_file_really_is_decides(context: Context, settings: Settings, clip: bytes) -> None:
-    default, office = await of_tenant(context), await of_tenant(context, "video", "application/pdf")
-    sound, anything = await of_tenant(context, "audio"), await of_tenant(context, "*")
+async def test_what_a_file_really_is_decides(ctx: Context, own: Settings, clip: bytes) -> None:
+    default, office = await of_tenant(ctx), await of_tenant(ctx, "video", "application/pdf")
+    sound, anything = await of_tenant(ctx, "audio"), await of_tenant(ctx, "*")
     cases: list[tuple[Principal, bytes, str, str, str | None]] = [
         # who, bytes, name; then the problem, or `published` with what it is kept as
         (office, PDF, "script.pdf", "published", "application/pdf"),
@@ -60,18 +43,18 @@ async def test_what_a_file_really_is_decides(context: Context, settings: Setting
         (anything, NOISE, "blob", "published", "application/octet-stream"),
         (anything, PROGRAM, "take.mov", "published", "application/x-executable"),
     ]
-    begun = [await ingest_without_worker(context, who, data, name) for who, data, name, _, _ in cases]
-    async with worker(settings):
-        found = await asyncio.gather(*(settled(context, upload.asset_id) for upload in begun))
+    begun = [await ingest_without_worker(ctx, who, data, name) for who, data, name, _, _ in cases]
+    async with worker(own):
+        found = await asyncio.gather(*(settled(ctx, upload.asset_id) for upload in begun))
     for asset, (_, data, name, outcome, what) in zip(found, cases, strict=True):
         if outcome == "published":
-            await kept(context, asset, what)
+            await kept(ctx, asset, what)
             continue
         assert asset.state is AssetState.FAILED, name
         assert asset.problem is not None
         assert asset.problem["code"] == outcome, asset.problem
         assert asset.problem.get("found") == what, asset.problem
-        head = await context.storage.s3.head(asset.bucket, asset.key)
+        head = await ctx.storage.s3.head(asset.bucket, asset.key)
         assert head is not None, "the original stays"
         assert head.size == len(data)
 
