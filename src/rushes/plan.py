@@ -16,7 +16,6 @@ from rushes.errors import Invalid, OverQuota
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
-TIB = 1024 * GIB
 GB = 10**9
 
 MIN_PART = 5 * MIB
