@@ -186,7 +186,7 @@ async def completed(desk: Desk, http: httpx.Client, upload: Json, data: bytes) -
     answer = persistently(lambda: http.post(f"/v1/uploads/{upload['upload_id']}/complete", json={}))
     assert answer.status_code == 202, answer.text
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    ((bucket, key),) = await desk.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
+    bucket, key, _ = await desk.in_storage(upload)
     assert b"".join([chunk async for chunk in desk.ctx.storage.s3.get_range(bucket, key)]) == data
     assert await desk.sql("SELECT 1 FROM slices WHERE upload_id = %(id)s", id=upload["upload_id"]) == []
 

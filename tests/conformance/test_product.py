@@ -50,7 +50,7 @@ async def test_a_file_goes_the_whole_way(desk: Desk, capabilities: Capabilities,
         verdict = await desk.finalize(upload["upload_id"]) if verdict == "copying" else verdict
         await copy_all(desk, upload)
     assert verdict == "ingested"
-    ((bucket, key),) = await desk.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
+    bucket, key, _ = await desk.in_storage(upload)
     read = b"".join([chunk async for chunk in desk.ctx.storage.s3.get_range(bucket, key)])
     assert read == DATA
     assert (await ann.asset(upload))["verification"] == "end_to_end"

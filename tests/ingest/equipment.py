@@ -110,6 +110,17 @@ class Desk:
             cursor = await conn.execute(query.encode(), args)
             return await cursor.fetchall() if cursor.description else []
 
+    async def in_storage(self, upload: Json) -> tuple[str, str, str]:
+        """Bucket, key, and storage's own id of the multipart upload."""
+        query = "SELECT bucket, key, storage_upload_id FROM uploads WHERE id = %(id)s"
+        ((bucket, key, storage_id),) = await self.sql(query, id=upload["upload_id"])
+        return bucket, key, storage_id
+
+    async def original(self, upload: Json) -> bytes:
+        """As storage has it."""
+        bucket, key, _ = await self.in_storage(upload)
+        return b"".join([chunk async for chunk in self.ctx.storage.s3.get_range(bucket, key)])
+
     async def finalize(self, upload_id: str) -> str:
         """The finalize workflow of the upload's last attempt, here and now, and the reading that it may hand over to."""
         ((attempt,),) = await self.sql("SELECT attempt FROM uploads WHERE id = %(id)s", id=upload_id)
@@ -155,7 +166,7 @@ class Desk:
         assert (await person.read(f"jobs?asset_id={upload['asset_id']}"))["items"] == []
         assert await self.enqueued(f"discard-{id_}") == [f"discard-{id_}"]
         await discard(self.ctx, UUID(id_))
-        ((bucket, key),) = await self.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=id_)
+        bucket, key, _ = await self.in_storage(upload)
         assert [found async for found in self.ctx.storage.s3.list_multipart_uploads(bucket, key)] == []
         assert await self.ctx.storage.s3.head(bucket, key) is None
 

@@ -34,12 +34,6 @@ async def content(person: Person, upload: Json, data: bytes, where: str | None =
     return await person.http.put(f"/v1/uploads/{upload['upload_id']}/content", content=data, headers=headers)
 
 
-async def stored(desk: Desk, upload: Json) -> bytes:
-    """The original as storage has it."""
-    ((bucket, key),) = await desk.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
-    return b"".join([chunk async for chunk in desk.ctx.storage.s3.get_range(bucket, key)])
-
-
 async def scraps(desk: Desk, upload: Json) -> list[str]:
     """The slices' objects that are left of an upload."""
     place = desk.ctx.storage.incoming
@@ -51,7 +45,7 @@ async def ingested(desk: Desk, person: Person, upload: Json, data: bytes, done: 
     """Complete and finalize; the asset, whose bytes are `data` and of which nothing else lies about."""
     assert (await person.complete(upload, done or [])).status_code == 202
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await stored(desk, upload) == data
+    assert await desk.original(upload) == data
     assert await scraps(desk, upload) == []
     return await person.asset(upload)
 
@@ -60,7 +54,7 @@ async def finished(desk: Desk, person: Person, upload: Json, data: bytes, answer
     assert answer.status_code == 202, answer.text
     assert answer.headers["location"] == f"/v1/uploads/{upload['upload_id']}/status"
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await stored(desk, upload) == data
+    assert await desk.original(upload) == data
     assert await scraps(desk, upload) == []
     assert (await person.asset(upload))["verification"] == "storage"
     again = await content(person, upload, data)

@@ -58,15 +58,8 @@ async def prefix_of(desk: Desk, upload: Json) -> str:
 
 async def stored_parts(desk: Desk, upload: Json) -> dict[int, int]:
     """Number and size of the parts in the multipart upload."""
-    ((bucket, key, storage_id),) = await desk.sql(
-        "SELECT bucket, key, storage_upload_id FROM uploads WHERE id = %(id)s", id=upload["upload_id"]
-    )
+    bucket, key, storage_id = await desk.in_storage(upload)
     return {part.number: part.size for part in await desk.ctx.storage.s3.list_parts(bucket, key, storage_id)}
-
-
-async def original(desk: Desk, upload: Json) -> bytes:
-    ((bucket, key),) = await desk.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
-    return b"".join([chunk async for chunk in desk.ctx.storage.s3.get_range(bucket, key)])
 
 
 async def overwrite(desk: Desk, upload: Json, number: int, data: bytes, *, told: bool = True) -> None:

@@ -32,7 +32,7 @@ async def test_storage_is_cleaned(desk: Desk) -> None:
     ann = desk.person()
     upload = await ann.begin(len(DATA), part_size=MIN_PART)
     await ann.send(upload, DATA, [1])
-    ((bucket, key),) = await desk.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
+    bucket, key, _ = await desk.in_storage(upload)
     await ann.http.delete(f"/v1/uploads/{upload['upload_id']}")
     for _ in range(2):
         await discard(desk.ctx, UUID(upload["upload_id"]))
@@ -56,7 +56,7 @@ async def test_first_grants_that_race_an_abort_leave_nothing_in_storage(desk: De
         assert answers[-1].status_code == 204
         assert {answer.status_code for answer in answers[:-1]} <= {200, 409}
         await discard(desk.ctx, UUID(upload["upload_id"]))
-        ((bucket, key),) = await desk.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
+        bucket, key, _ = await desk.in_storage(upload)
         assert [found async for found in desk.ctx.storage.s3.list_multipart_uploads(bucket, key)] == []
 
 

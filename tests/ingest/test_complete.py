@@ -30,9 +30,7 @@ async def two_parts(desk: Desk) -> tuple[Person, dict[str, Any]]:
 
 async def row(desk: Desk, upload: dict[str, Any]) -> tuple[str, str, str]:
     """(bucket, key, storage upload id)"""
-    ((bucket, key, storage_id),) = await desk.sql(
-        "SELECT bucket, key, storage_upload_id FROM uploads WHERE id = %(id)s", id=upload["upload_id"]
-    )
+    bucket, key, storage_id = await desk.in_storage(upload)
     return bucket, key, storage_id
 
 

@@ -79,9 +79,7 @@ async def test_storage_refuses_what_was_not_granted(desk: Desk) -> None:
 
 
 async def _in_storage(desk: Desk, upload: dict[str, Any]) -> tuple[str, str, str]:
-    ((bucket, key, storage_id),) = await desk.sql(
-        "SELECT bucket, key, storage_upload_id FROM uploads WHERE id = %(id)s", id=upload["upload_id"]
-    )
+    bucket, key, storage_id = await desk.in_storage(upload)
     return bucket, key, storage_id
 
 
@@ -182,7 +180,7 @@ async def test_the_object_will_say_whose_it_is(desk: Desk) -> None:
     ann = desk.person()
     name = "ciné \u202e gpj.mov"
     upload = await ann.ingest(filename=name, content_type="video/mp4")
-    ((bucket, key),) = await desk.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
+    bucket, key, _ = await desk.in_storage(upload)
     head = await desk.ctx.storage.s3.head(bucket, key)
     assert head is not None
     assert head.content_type == "video/mp4"

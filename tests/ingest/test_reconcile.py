@@ -55,9 +55,7 @@ async def test_where_two_checksums_were_granted_there_is_doubt(desk: Desk) -> No
 async def test_another_size_is_another_part(desk: Desk) -> None:
     ann, upload = await begun(desk)
     await ann.grants(upload, DATA)
-    ((bucket, key, storage_id),) = await desk.sql(
-        "SELECT bucket, key, storage_upload_id FROM uploads WHERE id = %(id)s", id=upload["upload_id"]
-    )
+    bucket, key, storage_id = await desk.in_storage(upload)
     await desk.ctx.storage.s3.upload_part(bucket, key, storage_id, 1, b"short", checksum=None)
     assert (await looked(ann, upload))["parts"] == []
 
@@ -88,9 +86,7 @@ async def test_nothing_is_asked_of_uploads_that_take_no_parts(desk: Desk) -> Non
 async def test_an_upload_that_storage_has_forgotten_can_still_be_read(desk: Desk) -> None:
     ann, upload = await begun(desk)
     await ann.ask(upload, done=await ann.send(upload, DATA))
-    ((bucket, key, storage_id),) = await desk.sql(
-        "SELECT bucket, key, storage_upload_id FROM uploads WHERE id = %(id)s", id=upload["upload_id"]
-    )
+    bucket, key, storage_id = await desk.in_storage(upload)
     await desk.ctx.storage.s3.abort_multipart(bucket, key, storage_id)
     assert (await looked(ann, upload))["held"]["parts"] == 2
 

@@ -9,7 +9,7 @@ import pytest
 from rushes.model import Role
 from rushes.plan import MIN_PART
 from tests.ingest.equipment import Desk, Person, body, crc, pieces, problem, somebody
-from tests.ingest.relaying import DATA, HEADER, LONG, content, ingested, relay, slice_, stored
+from tests.ingest.relaying import DATA, HEADER, LONG, content, ingested, relay, slice_
 from tests.ingest.staging import copy_all
 
 
@@ -55,7 +55,7 @@ async def test_staged_parts_come_through_the_api_as_well(desk: Desk, person: Per
     assert (await person.complete(upload, done)).status_code == 202
     assert set(await copy_all(desk, upload)) == {"copied"}
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await stored(desk, upload) == LONG
+    assert await desk.original(upload) == LONG
     assert (await person.asset(upload))["verification"] == "storage"
 
 

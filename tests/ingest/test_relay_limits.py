@@ -16,7 +16,7 @@ from rushes.ingest.ranges import covers, merged, needless, range_of
 from rushes.model import Slice
 from rushes.plan import KIB, MIB, MIN_PART
 from tests.ingest.equipment import Desk, Json, Person, pieces, problem, some_bytes
-from tests.ingest.relaying import DATA, LONG, content, finished, ingested, relay, scraps, slice_, stored, unsized
+from tests.ingest.relaying import DATA, LONG, content, finished, ingested, relay, scraps, slice_, unsized
 
 
 async def in_ranges(person: Person, upload: Json, data: bytes, step: int = 3 * MIB) -> None:
@@ -31,7 +31,7 @@ async def ingested_of_size(desk: Desk, person: Person, upload: Json, data: bytes
     answer = await person.complete(upload, size=len(data))
     assert answer.status_code == 202, answer.text
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await stored(desk, upload) == data
+    assert await desk.original(upload) == data
     assert await scraps(desk, upload) == []
 
 

@@ -33,7 +33,6 @@ from tests.ingest.staging import (
     copiers,
     copy_all,
     ledger,
-    original,
     overwrite,
     part_objects,
     prefix_of,
@@ -82,7 +81,7 @@ async def test_a_file_is_ingested_and_nothing_is_left_in_the_incoming_place(desk
     assert await stored_parts(desk, upload) == {1: MIN_PART, 2: MIN_PART, 3: 1_000}
     assert (await ann.complete(upload, checksum=crc(DATA))).status_code == 202
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await original(desk, upload) == DATA
+    assert await desk.original(upload) == DATA
     asset = await ann.asset(upload)
     assert (asset["verification"], asset["checksum"]["value"]) == ("end_to_end", crc(DATA))
     assert await desk.quota(ann.who) == (len(DATA), 0, 0)
@@ -91,7 +90,7 @@ async def test_a_file_is_ingested_and_nothing_is_left_in_the_incoming_place(desk
     )  # and once more when no grant is good any more
     await run_unstage(desk.ctx, upload["upload_id"])
     assert await part_objects(desk, upload) == {}
-    assert await original(desk, upload) == DATA
+    assert await desk.original(upload) == DATA
 
 
 async def test_a_small_file_is_staged_too(desk: Desk) -> None:
@@ -99,7 +98,7 @@ async def test_a_small_file_is_staged_too(desk: Desk) -> None:
     assert (await ann.complete(upload, await ann.send(upload, b"not a film"))).status_code == 202
     assert await copy_all(desk, upload) == ["copied"]
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await original(desk, upload) == b"not a film"
+    assert await desk.original(upload) == b"not a film"
 
 
 async def test_a_file_of_unknown_size_is_staged_too(desk: Desk) -> None:
@@ -114,7 +113,7 @@ async def test_a_file_of_unknown_size_is_staged_too(desk: Desk) -> None:
     assert await copy_all(desk, upload) == ["copied"] * 2
     assert (await ann.complete(upload, size=len(data))).status_code == 202
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await original(desk, upload) == data
+    assert await desk.original(upload) == data
 
 
 @pytest.mark.parametrize("algorithm", ["crc32c", "sha256", "md5"])
@@ -127,7 +126,7 @@ async def test_parts_may_carry_any_checksum(desk: Desk, algorithm: str) -> None:
     if await desk.finalize(upload["upload_id"]) == "verifying":  # what does not combine is read, in any layout
         assert await run_verify(desk.ctx, Directly(), upload["upload_id"], 1) == "ingested"
     assert (await ann.upload(upload))["state"] == "ingested"
-    assert await original(desk, upload) == data
+    assert await desk.original(upload) == data
 
 
 async def test_a_store_that_does_not_copy_safely_takes_no_staged_uploads(desk: Desk) -> None:
@@ -192,7 +191,7 @@ async def test_a_replaced_part_is_copied_again(desk: Desk) -> None:
     await copy_all(desk, upload)
     assert (await ann.complete(upload)).status_code == 202
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await original(desk, upload) == DATA
+    assert await desk.original(upload) == DATA
 
 
 async def test_a_part_replaced_before_its_copier_came_stays_with_it(desk: Desk) -> None:
@@ -208,7 +207,7 @@ async def test_a_part_replaced_before_its_copier_came_stays_with_it(desk: Desk) 
     await copy_all(desk, upload)
     assert (await ann.complete(upload)).status_code == 202
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await original(desk, upload) == DATA
+    assert await desk.original(upload) == DATA
 
 
 async def test_an_earlier_run_of_a_copier_writes_nothing(desk: Desk) -> None:
@@ -251,7 +250,7 @@ async def test_complete_waits_for_nobody(desk: Desk) -> None:
         await run_copy(desk.ctx, upload["upload_id"], copier)
     assert len(await desk.enqueued(finalizing)) == 1
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await original(desk, upload) == DATA
+    assert await desk.original(upload) == DATA
 
 
 async def test_complete_when_all_is_copied_starts_finalizing_at_once(desk: Desk) -> None:
@@ -273,7 +272,7 @@ async def test_parts_nobody_reported_count_if_their_objects_are_right(desk: Desk
     assert await ledger(desk, upload) == [(1, True, True), (2, True, False), (3, True, False)]
     await copy_all(desk, upload)
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await original(desk, upload) == DATA
+    assert await desk.original(upload) == DATA
     ways = await desk.sql("SELECT way FROM parts WHERE upload_id = %(id)s ORDER BY number", id=upload["upload_id"])
     assert ways == [("direct",), ("found",), ("found",)]
 
@@ -344,7 +343,7 @@ async def test_a_part_object_that_vanished_or_changed_has_to_be_sent_again(desk:
     await copy_all(desk, upload)
     assert (await ann.complete(upload)).status_code == 202
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await original(desk, upload) == DATA
+    assert await desk.original(upload) == DATA
 
 
 async def test_a_part_lost_while_it_finalizes_sends_the_upload_back(desk: Desk) -> None:
@@ -362,7 +361,7 @@ async def test_a_part_lost_while_it_finalizes_sends_the_upload_back(desk: Desk) 
     assert (await ann.complete(upload, await ann.send(upload, DATA, [2]))).status_code == 202
     await copy_all(desk, upload)
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await original(desk, upload) == DATA
+    assert await desk.original(upload) == DATA
 
 
 def without_part(desk: Desk, number: int, looks: int) -> Context:
@@ -394,7 +393,7 @@ async def test_a_copy_that_is_not_in_storage_as_recorded_is_made_again(desk: Des
     assert await ledger(desk, upload) == [(1, True, True), (2, True, False), (3, True, True)]
     await copy_all(desk, upload)
     assert await run_finalize(ctx, Directly(), upload["upload_id"], 1) == "ingested"
-    assert await original(desk, upload) == DATA
+    assert await desk.original(upload) == DATA
 
 
 async def test_a_copy_that_never_stays_is_left_to_storage_to_judge(desk: Desk) -> None:
@@ -406,7 +405,7 @@ async def test_a_copy_that_never_stays_is_left_to_storage_to_judge(desk: Desk) -
         verdicts.append(await run_finalize(ctx, Directly(), upload["upload_id"], 1))
         await copy_all(desk, upload)
     assert verdicts == ["copying"] * staged.MOST_AGAIN + ["ingested"]
-    assert await original(desk, upload) == DATA
+    assert await desk.original(upload) == DATA
 
 
 async def test_a_copier_that_thaws_late_destroys_nothing(desk: Desk) -> None:
@@ -434,7 +433,7 @@ async def test_a_copier_that_thaws_late_destroys_nothing(desk: Desk) -> None:
     assert await zombie == "copied"
     assert (await ann.upload(upload))["state"] == "finalizing"
     assert await run_verify(desk.ctx, Directly(), upload["upload_id"], 1) == "ingested"
-    assert await original(desk, upload) == DATA
+    assert await desk.original(upload) == DATA
 
 
 async def test_copies_of_an_upload_that_is_complete_in_storage_are_not_missed(desk: Desk) -> None:
@@ -442,9 +441,7 @@ async def test_copies_of_an_upload_that_is_complete_in_storage_are_not_missed(de
     ann, upload = await copied_and_completed(desk)
     ctx = without_part(desk, 2, looks=1)
     assert await run_finalize(ctx, Directly(), upload["upload_id"], 1) == "copying"
-    ((bucket, key, storage_id),) = await desk.sql(
-        "SELECT bucket, key, storage_upload_id FROM uploads WHERE id = %(id)s", id=upload["upload_id"]
-    )
+    bucket, key, storage_id = await desk.in_storage(upload)
     s3 = desk.ctx.storage.s3
     listed = [DonePart(part.number, part.etag) for part in await s3.list_parts(bucket, key, storage_id)]
     await s3.complete_multipart(bucket, key, storage_id, listed)
@@ -453,15 +450,13 @@ async def test_copies_of_an_upload_that_is_complete_in_storage_are_not_missed(de
     assert (await ann.upload(upload))["state"] == "finalizing"
     assert len(await desk.enqueued(f"finalize-{upload['upload_id']}%")) == before + 1
     assert await desk.finalize(upload["upload_id"]) == "ingested"
-    assert await original(desk, upload) == DATA
+    assert await desk.original(upload) == DATA
 
 
 async def test_an_upload_that_storage_forgot_fails_when_it_is_completed(desk: Desk) -> None:
     ann, upload = await staged_upload(desk)
     done = await ann.send(upload, DATA)
-    ((bucket, key, storage_id),) = await desk.sql(
-        "SELECT bucket, key, storage_upload_id FROM uploads WHERE id = %(id)s", id=upload["upload_id"]
-    )
+    bucket, key, storage_id = await desk.in_storage(upload)
     await desk.ctx.storage.s3.abort_multipart(bucket, key, storage_id)
     await report(ann, upload, done)
     assert await copy_all(desk, upload) == ["refused"] * 3

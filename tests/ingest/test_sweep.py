@@ -321,7 +321,7 @@ async def test_discard_ends_with_nothing_left(desk: Desk) -> None:
     ann, storage = desk.person(), desk.ctx.storage
     upload = await ann.ingest(SMALL)
     id_ = UUID(upload["upload_id"])
-    ((bucket, key),) = await desk.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=id_)
+    bucket, key, _ = await desk.in_storage(upload)
     await put(desk, storage.incoming, incoming_key(desk, ann.who, upload["asset_id"], "parts/7"))
     await discard(desk.ctx, id_)
     assert await storage.s3.head(bucket, key) is not None, "an ingested upload was discarded"
@@ -359,7 +359,7 @@ async def test_an_original_that_came_back_is_removed(desk: Desk) -> None:
     await desk.sql("UPDATE uploads SET state = 'failed' WHERE id = %(id)s", id=upload["upload_id"])
     assert of(await swept_as_announced(desk, timedelta(hours=23)), ann.who) == {}
     assert of(await swept_as_announced(desk, A_DAY), ann.who) == {Kind.LOST_ORIGINALS: Sum(1, len(SMALL))}
-    ((bucket, key),) = await desk.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
+    bucket, key, _ = await desk.in_storage(upload)
     assert await storage.s3.head(bucket, key) is None
 
 

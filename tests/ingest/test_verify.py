@@ -135,7 +135,7 @@ async def test_an_object_of_other_bytes_is_found_out(lenient: Desk, algorithm: s
 
 async def test_an_object_that_changes_while_it_is_read_is_found_out(lenient: Desk) -> None:
     ann, upload = await sent(lenient, "crc32c")
-    ((bucket, key),) = await lenient.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
+    bucket, key, _ = await lenient.in_storage(upload)
     ctx, s3 = lenient.ctx, lenient.ctx.storage.s3
     assert await run_finalize(ctx, Directly(), upload["upload_id"], 1) == "verifying"
     head = await s3.head(bucket, key)
@@ -147,7 +147,7 @@ async def test_an_object_that_changes_while_it_is_read_is_found_out(lenient: Des
 
 async def test_an_object_that_vanishes_ends_the_upload(lenient: Desk) -> None:
     ann, upload = await sent(lenient, "crc32c")
-    ((bucket, key),) = await lenient.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
+    bucket, key, _ = await lenient.in_storage(upload)
     assert await run_finalize(lenient.ctx, Directly(), upload["upload_id"], 1) == "verifying"
     await lenient.ctx.storage.s3.delete_objects(bucket, [key])
     assert await lenient.finalize(upload["upload_id"]) == "over"
@@ -222,9 +222,7 @@ async def test_parts_the_server_made_checksums_of_prove_less(lenient: Desk, algo
 
 async def test_another_uploads_object_of_the_same_bytes_is_not_taken(lenient: Desk) -> None:
     ann, upload = await sent(lenient, "crc64nvme")
-    ((bucket, key, storage_id),) = await lenient.sql(
-        "SELECT bucket, key, storage_upload_id FROM uploads WHERE id = %(id)s", id=upload["upload_id"]
-    )
+    bucket, key, storage_id = await lenient.in_storage(upload)
     s3 = lenient.ctx.storage.s3
     await s3.abort_multipart(bucket, key, storage_id)
     other = await s3.create_multipart(bucket, key, metadata={"rushes-upload": str(UUID(int=1))})

@@ -141,7 +141,7 @@ async def test_a_deleted_asset_leaves_nothing_in_storage(at_work: Desk) -> None:
     ann = at_work.person()
     upload = await ann.begin(1_000)
     await ann.complete(upload, await ann.send(upload, some_bytes(1_000)))
-    ((bucket, key),) = await at_work.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
+    bucket, key, _ = await at_work.in_storage(upload)
     assert await at_work.ctx.storage.s3.head(bucket, key) is not None
     assert (await ann.http.delete(f"/v1/assets/{upload['asset_id']}")).status_code == 204
     await gone(at_work, bucket, key)
@@ -152,7 +152,7 @@ async def test_an_aborted_upload_leaves_nothing_in_storage(at_work: Desk) -> Non
     ann = at_work.person()
     upload = await ann.begin(len(DATA), part_size=MIN_PART)
     await ann.send(upload, DATA, [1])
-    ((bucket, key),) = await at_work.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=upload["upload_id"])
+    bucket, key, _ = await at_work.in_storage(upload)
     assert (await ann.http.delete(f"/v1/uploads/{upload['upload_id']}")).status_code == 204
     await gone(at_work, bucket, key)
 
