@@ -82,6 +82,12 @@ async def flip(call: Call, rng: random.Random) -> bytes:
     return await call.forward(flipped(call.body, rng))
 
 
+async def flip_read(call: Call, rng: random.Random) -> bytes:
+    """One bit of what storage answers is another."""
+    head, end, body = _unchunked(await call.forward()).partition(b"\r\n\r\n")
+    return head + end + flipped(body, rng)
+
+
 def flipped(body: bytes, rng: random.Random) -> bytes:
     at = rng.randrange(len(body))
     return body[:at] + bytes([body[at] ^ 1 << rng.randrange(8)]) + body[at + 1 :]

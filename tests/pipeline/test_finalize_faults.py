@@ -1,8 +1,8 @@
 """Every fault named for finalize, between the service and real storage: never a false success, never two assets, always
-recoverable. And bits that flip between a client and storage: nothing of it is ever ingested.
+recoverable. And bits that flip between a client and storage, or on either side of the API: nothing of it is ever ingested.
 
 Each fault has `SEEDS` uploads of its own; what an upload is like, and when and how often the fault happens, follows from
-the seed, which is printed. `make long ROUNDS=200` runs 20 seeds each and 1,000 flips.
+the seed, which is printed. `make long ROUNDS=200` runs 20 seeds each and 1,000 flips of either kind.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
 from rushes.config import Settings
 from rushes.ingest.abort import discard
+from rushes.ingest.tally import HEADERS
+from rushes.model import ChecksumAlgorithm
 from rushes.pipeline.finalize import run_finalize, run_verify
-from rushes.plan import MIN_PART
+from rushes.plan import KIB, MIB, MIN_PART
 from rushes.storage import S3, Credentials
 from tests.conftest import ROUNDS, SEED
 from tests.ingest.equipment import Desk, Directly, Person, body, open_desk, pieces, problem, some_bytes, sum_of
 from tests.pipeline.equipment import database_apart, started, until, worker
 from tests.pipeline.fault_proxy import Fault, FaultProxy
-from tests.pipeline.faults import ALWAYS, FAULTS, flip, hang
+from tests.pipeline.faults import ALWAYS, FAULTS, flip, flip_read, flipped, hang
 
 SEEDS = min(20, ROUNDS)
 FLIPS = min(1_000, 5 * max(4, ROUNDS))
@@ -138,9 +141,9 @@ class Case:
     async def adds_up(self) -> None:
         """One asset of the right bytes; rows, sums and events say the same; storage holds nothing else of it."""
         id_, size = self.upload["upload_id"], len(self.data)
-        ((bucket, key),) = await self.desk.sql("SELECT bucket, key FROM uploads WHERE id = %(id)s", id=id_)
+        bucket, key, _ = await self.desk.in_storage(self.upload)
         s3 = self.desk.ctx.storage.s3
-        assert b"".join([chunk async for chunk in s3.get_range(bucket, key)]) == self.data
+        assert await self.desk.original(self.upload) == self.data
         assert [found async for found in s3.list_multipart_uploads(bucket, key)] == []
         assert await self.desk.quota(self.ann.who) == (size, 0, 0)
         assert len((await self.ann.read("assets"))["items"]) == 1
@@ -219,10 +222,7 @@ async def test_an_upload_that_storage_lost_ends_honestly(desk: Desk, inner: Faul
         case = await Case.begin(desk, rng)
         numbers = list(range(1, case.upload["part_count"] + 1))
         done = [one for number in numbers for one in await case.ann.send(case.upload, case.data, [number])]
-        id_ = case.upload["upload_id"]
-        ((bucket, key, storage_id),) = await desk.sql(
-            "SELECT bucket, key, storage_upload_id FROM uploads WHERE id = %(id)s", id=id_
-        )
+        bucket, key, storage_id = await desk.in_storage(case.upload)
         await desk.ctx.storage.s3.abort_multipart(bucket, key, storage_id)
         assert (await case.ann.complete(case.upload, done)).status_code == 202
         inner.arm(rng, *FAULTS[rng.choice(("5xx", "hangs", "answers are cut"))](rng))
@@ -265,6 +265,108 @@ async def test_no_flipped_bit_is_ingested(desk: Desk, outer: FaultProxy, capsys:
     assert await desk.sql("SELECT 1 FROM assets WHERE state = 'published'") == []
     with capsys.disabled():
         print(f"\n  {FLIPS} flips in flight (seed {SEED}): answers {dict(answers)}, none ingested", end="")
+
+
+# --- through the API --------------------------------------------------------------------------------------------------
+
+SLICE = {"whole": MIN_PART, "slices": MIB, "content": MIN_PART, "content in ranges": 256 * KIB}  # bytes sent at once
+# How the file comes, where a bit flips, and what its sender is told. Behind the API: a part on its way into storage, a
+# slice on its way there, a slice read again. Nobody claims a checksum of what comes as content: Complete finds that out.
+LEGS = [
+    ("whole", "before the API", 422, "checksum_mismatch"),
+    ("whole", "part", 503, "relay_corrupted"),
+    ("slices", "before the API", 422, "checksum_mismatch"),
+    ("slices", "put", 202, None),
+    ("slices", "get", 202, None),
+    ("slices", "part", 503, "relay_corrupted"),
+    ("content", "part", 202, None),
+    ("content in ranges", "put", 308, None),
+    ("content in ranges", "get", 308, None),
+    ("content in ranges", "part", 202, None),
+]
+
+
+async def relayed(case: Case, way: str, *, flip_one: bool = False) -> httpx.Response:
+    """Send the file through the API; the last answer."""
+    data, step = case.data, SLICE[way]
+    where = "content" if way.startswith("content") else "parts/1"
+    claim = HEADERS[ChecksumAlgorithm(case.upload["checksum_algorithm"])]
+    starts = range(0, len(data), step)
+    unlucky = case.rng.choice(starts) if flip_one else None
+    for start in starts:
+        piece = data[start : start + step]
+        headers = {} if where == "content" else {claim: sum_of(case.upload, data)}
+        if len(starts) > 1:
+            headers["content-range"] = f"bytes {start}-{start + len(piece) - 1}/{len(data)}"
+        sent = flipped(piece, case.rng) if start == unlucky else piece
+        address = f"/v1/uploads/{case.upload['upload_id']}/{where}"
+        answer = await case.ann.http.put(address, content=sent, headers=headers)
+    return answer
+
+
+async def one_part(desk: Desk, rng: random.Random, way: str, algorithms: tuple[str, ...], **fields: Any) -> Case:
+    size = rng.randint(1, 50_000) + (SLICE[way] if SLICE[way] < MIN_PART else 0)
+    data = rng.randbytes(size)
+    if "checksum" in fields:
+        fields["checksum"] = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    ann = desk.person()
+    upload = await ann.begin(size, checksum_algorithm=rng.choice(algorithms), **fields)
+    return Case(desk, rng, ann, upload, data)
+
+
+async def test_no_flipped_bit_of_a_relayed_part_is_ingested(
+    desk: Desk, inner: FaultProxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused, nothing of it is held, and the right bytes of the same upload are ingested after."""
+    rng = random.Random(SEED)
+    answers: Counter[tuple[str, str, int]] = Counter()
+    for number in range(FLIPS):
+        way, leg, status, code = LEGS[number % len(LEGS)]
+        of_content = way.startswith("content")
+        algorithms = ("crc64nvme", "crc32c", "sha256") if of_content else ("crc64nvme", "crc32c", "sha256", "md5")
+        case = await one_part(desk, rng, way, algorithms)
+        fault = Fault(leg, flip_read if leg == "get" else flip)
+        inner.arm(rng, fault)
+        answer = await relayed(case, way, flip_one=leg == "before the API")
+        inner.arm(rng)
+        answers[way, leg, answer.status_code] += 1
+        assert fault.met == (leg != "before the API")
+        said = body(answer).get("code") if answer.content else None
+        assert (answer.status_code, said) == (status, code), (number, way, leg, answer.text)
+        if of_content and leg == "part":
+            assert (await case.finalize())[0] == "uploading"
+        now = await case.ann.upload(case.upload)
+        assert (now["state"], now["held"]) == ("uploading", {"parts": 0, "bytes": 0})
+        assert (await relayed(case, way)).status_code == (202 if of_content else 200)
+        await case.ingest([])
+        await case.adds_up()
+    with capsys.disabled():
+        print(f"\n  {FLIPS} flips of relayed parts (seed {SEED}): {dict(answers)}, none ingested", end="")
+
+
+@pytest.mark.parametrize("leg", ["before the API", "part"])
+async def test_what_only_a_reading_can_tell_fails(desk: Desk, inner: FaultProxy, leg: str) -> None:
+    """Content without a claim: of a bit that flips before the API only the whole file's declared checksum tells; of one
+    behind it, where Complete knows no checksum of the parts, only a reading. The next upload of the file succeeds."""
+    rng = random.Random(SEED)
+    for way in ("content", "content in ranges"):
+        for _ in range(max(1, FLIPS // 20)):
+            fields = {"checksum": "declared"} if leg == "before the API" else {}
+            case = await one_part(desk, rng, way, ("md5",) if leg == "part" else ("crc64nvme",), **fields)
+            inner.arm(rng, fault := Fault(leg, flip))
+            assert (await relayed(case, way, flip_one=leg == "before the API")).status_code == 202
+            inner.arm(rng)
+            assert fault.met == (leg == "part")
+            state, why = await case.finalize()
+            assert (state, why and why["code"]) == (
+                "failed",
+                "object_corrupt" if leg == "part" else "checksum_mismatch",
+            )
+            await desk.assert_nothing_is_left(case.ann, case.upload)
+            again = Case(desk, rng, (ann := desk.person()), await ann.begin(len(case.data)), case.data)
+            assert (await relayed(again, way)).status_code == 202
+            await again.ingest([])
+            await again.adds_up()
 
 
 # --- a reading that its worker does not survive -----------------------------------------------------------------------

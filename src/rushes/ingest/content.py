@@ -111,7 +111,8 @@ async def _held(ctx: Context, who: Principal, upload: Upload, plan: PartPlan) ->
 
 
 async def _take(ctx: Context, who: Principal, upload: Upload, plan: PartPlan, held: int, intake: Intake) -> int:
-    """Store the rest of the body, which begins with byte `held` of the file. The bytes held from the start then."""
+    """Store the rest of the body, which begins with byte `held` of the file. The bytes held from the start then, which
+    are fewer when what was held is not any more."""
     upload = await opened(ctx, who, upload)
     while intake.left:
         number, within = held // plan.part_size + 1, held % plan.part_size
@@ -123,7 +124,7 @@ async def _take(ctx: Context, who: Principal, upload: Upload, plan: PartPlan, he
             await store(ctx, who, upload, number, length, within, intake.take(piece), piece, None)
         reached = await _held(ctx, who, upload, plan)
         if reached < held + piece:
-            raise Conflict("part_superseded", f"Part {number} was opened for other bytes while this was under way.")
+            return reached  # storage damaged a slice, or others opened the part: the sender goes on behind what is held
         await intake.drop(min(intake.left, reached - held - piece))
         held = reached
     return held

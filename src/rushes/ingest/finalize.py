@@ -206,7 +206,7 @@ async def _decide(ctx: Context, upload: Upload, attempt: int, rows: list[Part], 
         current = await _finalizing(conn, upload.id, attempt)
         if current is None:
             return "over"
-        wrong = [part.number for part in await parts.all_of(conn, upload.id) if not is_as_told(part, seen)]
+        wrong = _suspects(await parts.all_of(conn, upload.id), seen, error)
         if wrong and upload.layout is Layout.MULTIPART:
             await ledger.release(conn, current, wrong, now)
             await _send_back(ctx, conn, current, wrong, now)
@@ -215,6 +215,18 @@ async def _decide(ctx: Context, upload: Upload, attempt: int, rows: list[Part], 
         raise Unavailable("storage_undecided", f"Storage has not assembled the file yet: {error.message}") from error
     await fail(ctx, upload.id, attempt, "storage_refused", f"Storage refuses to assemble the file: {error.message}")
     return "over"
+
+
+def _suspects(rows: list[Part], seen: Listed, error: Problem) -> list[int]:
+    """The parts that keep storage from assembling the file: those that it does not have as told.
+
+    When it has them all and yet the whole has another checksum, those whose senders claimed none: between the API and
+    storage nothing protected them.
+    """
+    changed = [part.number for part in rows if not is_as_told(part, seen)]
+    if changed or error.code != "storage_checksum_mismatch":
+        return changed
+    return [part.number for part in rows if part.proof is Proof.SERVER]
 
 
 async def _copies_are_there(ctx: Context, upload: Upload) -> bool:
