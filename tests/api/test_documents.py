@@ -1,4 +1,5 @@
-"""docs/seeds.md is complete: whoever adds an endpoint, a setting, an event or a state has its row there."""
+"""Documents keep up with the code: docs/seeds.md has a row for every endpoint, setting, event and state; ARCHITECTURE.md
+names every folder, and no file that is not there."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from rushes.events import moves
 from rushes.model import AssetState, JobState, UploadState
 
 ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "rushes"
 TEXT = (ROOT / "docs" / "seeds.md").read_text()
 BY_CLIENTS = {"RUSHES_SERVER", "RUSHES_TOKEN"}  # read by the command line, which has no settings
 
@@ -38,7 +40,7 @@ def paths(text: str) -> set[str]:
 
 def appended() -> Iterator[str]:
     """The event types that our code appends by name."""
-    for file in (ROOT / "src" / "rushes").rglob("*.py"):
+    for file in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("events.append"):
                 yield from (ast.literal_eval(each) for each in node.args[1:2] if isinstance(each, ast.Constant))
@@ -68,3 +70,16 @@ def test_every_event_has_its_row() -> None:
 @pytest.mark.parametrize("states", [UploadState, AssetState, JobState])
 def test_every_state_has_its_row(states: type[UploadState | AssetState | JobState]) -> None:
     assert {state.value for state in states} - named(section("States")) == set()
+
+
+def test_every_folder_is_described_and_no_file_that_is_gone() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    files = {path.name for top in ("src", "bench", "tests", "scripts") for path in (ROOT / top).rglob("*.py")}
+    assert {name.rpartition("/")[2] for name in re.findall(r"`([\w/]+\.py)`", text)} - files == set()
+    assert [
+        name
+        for name in re.findall(r"`([a-z]+/[\w/]+\.py)`", text)
+        if not ((SOURCE / name).exists() or (ROOT / name).exists())
+    ] == []
+    folders = {path.parent.name for path in SOURCE.glob("*/*.py")}
+    assert {name for name in folders if f"**{name}/**" not in text} == set()
