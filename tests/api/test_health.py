@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from uuid import uuid4
 
 import psycopg
-from psycopg import sql
 from pydantic import SecretStr
 
 from rushes.config import Settings
@@ -14,6 +12,7 @@ from rushes.db import stores
 from rushes.embedded import ports
 from rushes.ingest.capabilities import place_of, probe_now
 from tests.ingest.equipment import Desk, body, open_desk, problem
+from tests.pipeline.equipment import empty_database
 
 
 async def test_a_whole_system_is_ready(desk: Desk) -> None:
@@ -27,36 +26,27 @@ async def test_a_whole_system_is_ready(desk: Desk) -> None:
 
 
 async def test_a_database_without_tables_is_not_ready(settings: Settings) -> None:
-    assert settings.database_url is not None
-    url = settings.database_url.get_secret_value()
-    name = f"empty_{uuid4().hex[:8]}"
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    empty = settings.model_copy(update={"database_url": SecretStr(url.rpartition("/")[0] + f"/{name}")})
-    async with open_desk(empty) as desk:
-        http = desk.with_token(None)
-        answer = await http.get("/readyz")
-        checks = body(answer)["checks"]
-        assert (answer.status_code, checks["storage"]) == (503, "ok")
-        assert "rushes migrate" in checks["database"]
-        assert "rushes migrate" in checks["engine"]
-        assert (await http.get("/healthz")).status_code == 200
+    with empty_database(settings) as empty:
+        async with open_desk(empty) as desk:
+            http = desk.with_token(None)
+            answer = await http.get("/readyz")
+            checks = body(answer)["checks"]
+            assert (answer.status_code, checks["storage"]) == (503, "ok")
+            assert "rushes migrate" in checks["database"]
+            assert "rushes migrate" in checks["engine"]
+            assert (await http.get("/healthz")).status_code == 200
 
 
 async def test_an_old_schema_is_not_ready(settings: Settings) -> None:
-    assert settings.database_url is not None
-    url = settings.database_url.get_secret_value()
-    name = f"old_{uuid4().hex[:8]}"
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    old = url.rpartition("/")[0] + f"/{name}"
-    with psycopg.connect(old) as conn:
-        conn.execute("CREATE TABLE alembic_version (version_num text)")
-        conn.execute("INSERT INTO alembic_version VALUES ('0000')")
-    async with open_desk(settings.model_copy(update={"database_url": SecretStr(old)})) as desk:
-        answer = await desk.with_token(None).get("/readyz")
-        assert answer.status_code == 503
-        assert "0000" in body(answer)["checks"]["database"]
+    with empty_database(settings) as old:
+        assert old.database_url is not None
+        with psycopg.connect(old.database_url.get_secret_value()) as conn:
+            conn.execute("CREATE TABLE alembic_version (version_num text)")
+            conn.execute("INSERT INTO alembic_version VALUES ('0000')")
+        async with open_desk(old) as desk:
+            answer = await desk.with_token(None).get("/readyz")
+            assert answer.status_code == 503
+            assert "0000" in body(answer)["checks"]["database"]
 
 
 async def test_a_system_without_storage_is_not_ready(settings: Settings) -> None:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from rushes.config import Settings
 from rushes.ingest.context import Context
@@ -24,10 +24,8 @@ TWO_WEEKS = timedelta(days=14, minutes=5)  # past an idle upload's life
 @contextmanager
 def apart(settings: Settings, **changes: object) -> Iterator[Settings]:
     """A database and places of their own, in buckets that others use as well."""
-    token = uuid4().hex[:8]
-    places = {f"bucket_{name}": f"rushes-{name}/{token}" for name in ("incoming", "originals", "renditions")}
     with database_apart(settings) as found:
-        yield found.model_copy(update=places | changes)
+        yield found.model_copy(update=changes)
 
 
 @asynccontextmanager

@@ -11,35 +11,23 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import psycopg
 import pytest
-from psycopg import sql
-from pydantic import SecretStr
 
-from rushes import main
 from rushes.config import Settings
 from rushes.plan import MIN_PART
 from tests.ingest.equipment import TWO_PARTS, Desk, Person, body, crc, open_desk, problem, some_bytes
+from tests.pipeline.equipment import database_apart
 
 DATA = some_bytes(TWO_PARTS, seed=4)
 WAIT = 30  # seconds that `complete` waits: more than it ever takes here
 
 
 @pytest.fixture(scope="module")
-def apart(settings: Settings) -> Settings:
+def apart(settings: Settings) -> Iterator[Settings]:
     """Settings with a migrated database, and places in storage, of their own on the same servers."""
-    assert settings.database_url is not None
-    url = settings.database_url.get_secret_value()
-    name = f"apart_{uuid4().hex[:8]}"
-    with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    own = url.rpartition("/")[0] + f"/{name}"
-    places = {f"bucket_{place}": f"rushes-{place}/{name}" for place in ("incoming", "originals", "renditions")}
-    found = settings.model_copy(update=places | {"database_url": SecretStr(own), "create_buckets": False})
-    main.migrate(found)
-    return found
+    with database_apart(settings) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

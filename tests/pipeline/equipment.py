@@ -137,26 +137,31 @@ def picture(seed: int) -> bytes:
 
 
 @contextmanager
+def empty_database(settings: Settings) -> Iterator[Settings]:
+    """Settings with a database of their own on the same server, without tables; it goes at the end."""
+    assert settings.database_url is not None
+    server = settings.database_url.get_secret_value()
+    name = f"apart_{uuid4().hex[:8]}"
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        yield settings.model_copy(update={"database_url": SecretStr(f"{server.rpartition('/')[0]}/{name}")})
+    finally:
+        with psycopg.connect(server, autocommit=True) as conn:
+            conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
 def database_apart(settings: Settings) -> Iterator[Settings]:
     """Settings with a migrated database of their own on the same server, where no other test leaves or takes work.
 
     Places of their own as well, in buckets that others use: one that another installation has marked is refused.
     """
-    assert settings.database_url is not None
-    server = settings.database_url.get_secret_value()
     token = uuid4().hex[:8]
-    name = sql.Identifier(f"apart_{token}")
-    with psycopg.connect(server, autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {}").format(name))
-    url = f"{server.rpartition('/')[0]}/{name.as_string().strip(chr(34))}"
     places = {name: f"{getattr(settings, name)}/{token}" for name in PLACES}
-    found = settings.model_copy(update=places | {"database_url": SecretStr(url), "create_buckets": False})
-    main.migrate(found)
-    try:
+    with empty_database(settings.model_copy(update=places | {"create_buckets": False})) as found:
+        main.migrate(found)
         yield found
-    finally:
-        with psycopg.connect(server, autocommit=True) as conn:
-            conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
 
 
 async def rows(ctx: Context, query: str, *args: object) -> list[tuple[Any, ...]]:

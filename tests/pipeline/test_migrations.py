@@ -9,12 +9,12 @@ from uuid import UUID
 import psycopg
 import pytest
 from alembic import command
-from psycopg import sql
 
 from rushes.config import Settings
 from rushes.db import migrate
 from rushes.db.migrate import _config, _engine
 from rushes.model import new_id
+from tests.pipeline.equipment import empty_database
 
 TITLE = "INSERT INTO titles (id, tenant, creator, title, created_at, updated_at) VALUES (%s, %s, %s, 't', now(), now())"
 ASSET = """INSERT INTO assets (id, tenant, creator, title_id, upload_id, state, filename, content_type, size, bucket, key,
@@ -31,21 +31,16 @@ QUOTA = "INSERT INTO quotas (tenant, creator, stored, reserved, open_uploads) VA
 @pytest.fixture
 def first_release(settings: Settings) -> Iterator[str]:
     """The address of a database with the schema of revision 0001."""
-    assert settings.database_url is not None
-    server = settings.database_url.get_secret_value()
-    name = f"old_{new_id().hex[-8:]}"
-    with psycopg.connect(server, autocommit=True) as conn:
-        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    url = f"{server.rpartition('/')[0]}/{name}"
-    engine = _engine(url)
-    with engine.begin() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    engine.dispose()
-    yield url
-    with psycopg.connect(server, autocommit=True) as conn:
-        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with empty_database(settings) as found:
+        assert found.database_url is not None
+        url = found.database_url.get_secret_value()
+        engine = _engine(url)
+        with engine.begin() as connection:
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "0001")
+        engine.dispose()
+        yield url
 
 
 def begun(conn: psycopg.Connection, creator: str, state: str, size: int, at: datetime, asset: str = "pending") -> UUID:

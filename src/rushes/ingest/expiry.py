@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from uuid import UUID
 
 from rushes import events
@@ -31,7 +30,7 @@ async def expire(sweep: Sweep) -> None:
         if sweep.dry or await _expire(sweep, upload):
             sweep.count(upload.tenant, Kind.EXPIRED, Sum(1, size))
 
-    async for page in sweep.pages(partial(_page, Idle.EXPIRED, sweep)):
+    async for page in sweep.uploads(Idle.EXPIRED):
         await sweep.each(one, page)
 
 
@@ -88,7 +87,7 @@ async def abandon(sweep: Sweep) -> None:
 
 
 async def _tell(sweep: Sweep, notice: _Notice) -> None:
-    async for page in sweep.pages(partial(_page, notice.of, sweep)):
+    async for page in sweep.uploads(notice.of):
         told = page
         if not sweep.dry:
             async with sweep.ctx.db.transaction() as conn:
@@ -112,9 +111,5 @@ async def measure_abandoned(sweep: Sweep, *, ask_storage: bool) -> None:
     async def one(upload: Upload) -> None:
         sweep.tally.add_abandoned(upload.tenant, Sum(1, await _size(sweep, upload)))
 
-    async for page in sweep.pages(partial(_page, Idle.ABANDONED, sweep)):
+    async for page in sweep.uploads(Idle.ABANDONED):
         await sweep.each(one, page)
-
-
-async def _page(what: Idle, sweep: Sweep, conn: Conn, after: UUID | None, limit: int) -> list[Upload]:
-    return await idle.page(conn, what, sweep.clock, after, limit)

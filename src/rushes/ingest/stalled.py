@@ -6,9 +6,6 @@ anew, under another id; the steps are fenced by state and attempt, so one time t
 
 from __future__ import annotations
 
-from functools import partial
-from uuid import UUID
-
 from rushes.db import Conn, copies, idle
 from rushes.db.idle import Idle
 from rushes.ingest.context import Context, Work
@@ -30,12 +27,8 @@ async def resume(sweep: Sweep) -> None:
                     await sweep.ctx.engine.enqueue(conn, work)
                 sweep.count(upload.tenant, Kind.RESUMED, Sum(1))
 
-    async for page in sweep.pages(partial(_page, sweep)):
+    async for page in sweep.uploads(Idle.STALLED):
         await sweep.each(one, page)
-
-
-async def _page(sweep: Sweep, conn: Conn, after: UUID | None, limit: int) -> list[Upload]:
-    return await idle.page(conn, Idle.STALLED, sweep.clock, after, limit)
 
 
 async def _work(ctx: Context, conn: Conn, upload: Upload, again: str) -> Work | None:

@@ -14,11 +14,12 @@ from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-from rushes.db import Conn, sweeps
-from rushes.db.idle import Clock
+from rushes.db import Conn, idle, sweeps
+from rushes.db.idle import Clock, Idle
 from rushes.errors import NotFound, Problem, Unavailable
 from rushes.ingest.context import Context
 from rushes.ingest.reclaimed import Kind, Sum, Tally
+from rushes.model import Upload
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -97,6 +98,10 @@ class Sweep:
             if len(page) < PAGE:
                 return
             after = page[-1].id
+
+    def uploads(self, what: Idle) -> AsyncGenerator[list[Upload], None]:
+        """The uploads of this kind, as `pages`."""
+        return self.pages(lambda conn, after, limit: idle.page(conn, what, self.clock, after, limit))
 
     async def batches(self, items: AsyncGenerator[T, None]) -> AsyncGenerator[list[T], None]:
         """What storage lists, a page at a time; counts are kept after each page."""
