@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 import pytest
 
 from rushes.checksum import encode
-from rushes.client.session import Ask, End, Limits, Put, Read, Session
+from rushes.client.actions import Ask, End, Put, Read
+from rushes.client.limits import Limits
+from rushes.client.session import Session
 from rushes.client.verdict import Move, Verdict
 from rushes.errors import Forbidden, Problem, Rejected, Unavailable
 from rushes.model import Way
@@ -32,7 +34,7 @@ def plan_of(parts: int, part_size: int = 100) -> PartPlan:
 
 
 def session_of(parts: int = 3, held: Iterable[HeldPart] = (), **limits: float) -> Session:
-    return Session(plan_of(parts), Limits(**limits), held, chance=lambda: 0.5)  # type: ignore[arg-type]
+    return Session(plan_of(parts), Limits(**{"parallel": 4} | limits), held, chance=lambda: 0.5)  # type: ignore[arg-type]
 
 
 def grant_of(number: int) -> Grant:

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from rushes.checksum import compute, encode
-from rushes.client.session import Ask, Complete, End, Look, Put, Read, Session, Wait
+from rushes.client.actions import Ask, Complete, End, Look, Put, Read, Wait
+from rushes.client.session import Session
 from rushes.client.verdict import Move, Verdict
 from rushes.errors import Conflict, Unauthenticated
 from rushes.model import ChecksumAlgorithm

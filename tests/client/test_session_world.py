@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rushes.checksum import combine, encode
-from rushes.client.session import Ask, Complete, End, Limits, Look, Put, Read, Session, Wait
+from rushes.client.actions import Ask, Complete, End, Look, Put, Read, Wait
+from rushes.client.limits import Limits
+from rushes.client.session import Session
 from rushes.errors import Conflict, Problem
 from tests.client.sessions import (
     CORRUPT,
@@ -68,7 +70,7 @@ class World:
     def begin(self, action: object) -> None:
         heapq.heappush(self.under_way, (self.now + self.rng.uniform(0.1, 3), next(self.order), action))
         kinds = [kind for _, _, kind in self.under_way]
-        assert sum(isinstance(kind, Put) for kind in kinds) <= self.session.limits.parallel
+        assert sum(isinstance(kind, Put) for kind in kinds) <= (self.session.limits.parallel or 4)
         assert sum(isinstance(kind, (Ask, Complete, Look)) for kind in kinds) <= 1
         puts = [kind.number for kind in kinds if isinstance(kind, Put)]
         assert len(puts) == len(set(puts)), "one part is sent twice at once"

@@ -22,7 +22,7 @@ from tests.client.equipment import TOKEN, Fault, Site
 
 MIB = 1 << 20
 PART = 5 * MIB  # the smallest part a plan may have
-HASTY = Limits(backoff=0.02, look_every=0.02)
+HASTY = Limits(parallel=4, backoff=0.02, look_every=0.02)
 MakeFile = Callable[..., Path]
 
 
@@ -237,8 +237,11 @@ def test_bytes_that_change_between_reading_and_sending_are_noticed_by_storage(
 
 
 def stopped_midway(site: Site, path: Path, cancel: threading.Event) -> Problem:
+    numbers: list[int] = []
+
     def stop(number: int) -> None:
-        if number == 4:
+        numbers.append(number)
+        if len(numbers) == 4:
             cancel.set()
             time.sleep(2.5)  # longer than stopping takes: this part is not confirmed
 
@@ -254,7 +257,7 @@ def test_cancel_stops_quickly_and_politely(site: Site, make_file: MakeFile) -> N
     problem = stopped_midway(site, make_file(8 * PART), cancel)
     assert time.monotonic() - stopped_at < 5
     assert problem.details == {"upload_id": str(site.only().id)}
-    assert sorted(site.only().held) == [1, 2, 3], "parts done are reported before it stops"
+    assert len(site.only().held) == 3, "parts done are reported before it stops"
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("rushes-part")]
 
 

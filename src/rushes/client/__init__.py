@@ -5,8 +5,9 @@
         asset = client.wait(result.asset_id)
         print(asset.media, [rendition.url for rendition in asset.renditions])
 
-Imports nothing of the server. Memory does not grow with a file's size: about 6 MB for each of `limits.parallel + 1`
-threads, and 3 MB for the ledger of the largest upload. Every error raised on purpose is a `rushes.errors.Problem`.
+Imports nothing of the server. All uploads of a client share the lines and threads of one engine. Memory does not grow
+with a file's size: about 6 MB for each line (`limits.memory` bounds them together), and 3 MB for the ledger of the largest
+upload. Every error raised on purpose is a `rushes.errors.Problem`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from rushes.checksum import encode
 from rushes.client import stream
 from rushes.client.api import Assets, Jobs, Titles, Uploads, Usage, health
 from rushes.client.calls import Caller, Patience
+from rushes.client.engine import Engine
 from rushes.client.http import CurlTransport, Stopped, Transport
+from rushes.client.limits import Limits
 from rushes.client.progress import OnProgress, Progress
-from rushes.client.session import Limits, Session
+from rushes.client.session import Session
 from rushes.client.source import LocalFile
-from rushes.client.transfer import Transfer
+from rushes.client.transfer import Begun, Transfer, follow
 from rushes.errors import Conflict, Invalid, Rejected, Unavailable
 from rushes.kinds import content_type as content_type_of
 from rushes.model import AssetState, ChecksumAlgorithm, Layout, UploadState
@@ -65,9 +68,17 @@ class Client:
     """One server and one token. Safe to use from many threads; close it, or use it as a context manager."""
 
     def __init__(
-        self, url: str, token: str, *, transport: Transport | None = None, cancel: threading.Event | None = None
+        self,
+        url: str,
+        token: str,
+        *,
+        transport: Transport | None = None,
+        limits: Limits | None = None,
+        cancel: threading.Event | None = None,
     ) -> None:
-        """`cancel`, once set, stops what this client is doing with `Stopped`. Raises `Misconfigured` (url_invalid)."""
+        """`cancel`, once set, stops what this client is doing with `Stopped`. `limits` are those of all its uploads
+        together. Raises `Misconfigured` (url_invalid)."""
+        self.engine = Engine(limits)
         self._transport = transport or CurlTransport(user_agent=f"rushes/{__version__}")
         self._cancel = cancel or threading.Event()
         self._caller = Caller(self._transport, url, token, cancel=self._cancel)
@@ -86,6 +97,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
+        """Stops what is under way, politely: uploads stay resumable."""
+        self.engine.close()
         self._transport.close()
 
     def check(self) -> Health:
@@ -140,7 +153,7 @@ class Client:
             if on_begin is not None:
                 on_begin(begun)
             plan = PartPlan(file.size, begun.part_size, begun.part_count)
-            session = Session(plan, limits, algorithm=begun.checksum_algorithm)
+            session = Session(plan, limits or self.engine.limits, algorithm=begun.checksum_algorithm)
             caller = self._caller.bearing(begun.token)  # outlives ours
             return self._transfer(file, begun.upload_id, begun, session, caller, on_progress)
 
@@ -165,7 +178,7 @@ class Client:
                 )
             held: list[HeldPart] = view.parts or []
             plan = PartPlan(file.size, view.part_size, view.part_count)
-            session = Session(plan, limits, held, algorithm=view.checksum_algorithm)
+            session = Session(plan, limits or self.engine.limits, held, algorithm=view.checksum_algorithm)
             return self._transfer(file, view.id, view, session, self._caller, on_progress)
 
     def _held(self, upload_id: UUID) -> UploadView:
@@ -243,9 +256,13 @@ class Client:
     ) -> UploadResult:
         started = time.monotonic()
         transfer = Transfer(
-            file, upload_id, session, caller, self._transport, on_progress=on_progress, cancel=self._cancel
+            self.engine,
+            self._transport,
+            file.size,
+            begun=Begun(file, upload_id, session, caller),
+            limits=session.limits,
         )
-        transfer.run()
+        follow(transfer, self.engine.add(transfer), on_progress=on_progress, cancel=self._cancel)
         return UploadResult(
             upload_id=upload_id,
             asset_id=begun.asset_id,

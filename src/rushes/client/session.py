@@ -6,8 +6,8 @@
 
 A driver asks `next` for an action, carries it out, and reports what came of it; any number of actions may be under way,
 so any number of threads may share one session behind a lock. The checksum of a part is known before its grant is asked
-for, grants are asked for shortly before they are used, and parts done are reported with the next question. At most
-`2 * parallel` parts wait between reading and sending, so what is held does not grow with the file; the ledger of a
+for, grants are asked for shortly before they are used, and parts done are reported with the next question. Few more
+parts than there are lines wait between reading and sending, so what is held does not grow with the file; the ledger of a
 9,999-part upload is about 3 MB.
 
 Times are seconds of any steady clock; part numbers start at 1.
@@ -22,79 +22,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rushes.checksum import combine, combined, encode
+from rushes.client.actions import Action, Ask, Complete, End, Look, Put, Read, Room, Wait
+from rushes.client.limits import Limits
 from rushes.client.verdict import Move, Verdict
 from rushes.errors import Conflict, Problem, Unavailable
 from rushes.model import ChecksumAlgorithm
 from rushes.plan import PartPlan
 from rushes.wire import MAX_GRANTS, DonePart, Grant, HeldPart, WantedPart
 
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    parallel: int = 4  # parts being sent at once
-    patience: float = 300.0  # seconds one part, or the server, may keep failing
-    tries: int = 8  # …and at least so often, before the upload is given up
-    refusals: int = 5  # fresh grants refused, or re-read parts found corrupt, in a row
-    rounds: int = 5  # completions answered with missing parts
-    report_after: float = 5.0  # seconds a part done may stay unreported
-    backoff: float = 0.5  # seconds; doubles with every failure, full jitter
-    backoff_most: float = 30.0
-    look_every: float = 0.5  # seconds between looks at an upload that is being finalized
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Compute the checksums of these bytes."""
-
-    number: int
-    offset: int
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask for grants and report parts done, in one request; either list may be empty."""
-
-    want: tuple[WantedPart, ...]
-    done: tuple[DonePart, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """Send a part under its grant; `fresh` asks for a new connection."""
-
-    number: int
-    offset: int
-    grant: Grant
-    fresh: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Complete:
-    done: tuple[DonePart, ...]
-    checksum: str | None  # of the whole file, where those of its parts combine
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Ask the server how finalizing goes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing to do before `until`, or (None) before another action's outcome is known."""
-
-    until: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """The upload is ingested, or `problem` says why it was given up."""
-
-    problem: Problem | None
-
-
-Action = Read | Ask | Put | Complete | Look | Wait | End
+ANYTHING = Room()
 
 
 @dataclass(slots=True)
@@ -147,20 +83,21 @@ class Session:
 
     # --- what to do next ------------------------------------------------------------------------------------------
 
-    def next(self, now: float) -> Action:
-        """The next action. It counts as under way until its outcome is reported."""
+    def next(self, now: float, room: Room = ANYTHING) -> Action:
+        """The next action that there is room for. It counts as under way until its outcome is reported."""
         if self._end is not None:
             return self._end
         self._wake(now)
-        return self._next_put(now) or self._next_question(now) or self._next_read() or Wait(self._soonest(now))
+        found = self._next_put(now, room) or self._next_question(now, room) or self._next_read(room)
+        return found or Wait(self._soonest(now))
 
     def _wake(self, now: float) -> None:
         while self._pausing and self._pausing[0][0] <= now:
             number = heapq.heappop(self._pausing)[1]
             (self._granted if number in self._grants else self._summed).append(number)
 
-    def _next_put(self, now: float) -> Put | None:
-        while self._granted and len(self._sending) < self.limits.parallel:
+    def _next_put(self, now: float, room: Room) -> Put | None:
+        while self._granted and room.line and len(self._sending) < (self.limits.parallel or room.lines):
             number = self._granted.popleft()
             grant, good_until = self._grants[number]
             if good_until <= now:
@@ -171,35 +108,36 @@ class Session:
             return Put(number, self._offset(number), grant, fresh=number in self._troubles)
         return None
 
-    def _next_question(self, now: float) -> Ask | Complete | Look | None:
-        if self._server_busy or now < self._server_after:
+    def _next_question(self, now: float, room: Room) -> Ask | Complete | Look | None:
+        if self._server_busy or not room.question or now < self._server_after:
             return None
         question: Ask | Complete | Look | None = None
         if self._finalizing:
             question = Look()
         elif len(self._done) == self.plan.part_count:
             question = Complete(tuple(self._untold.values()), self._whole())
-        elif self._should_ask(now):
+        elif self._should_ask(now, self.limits.parallel or room.lines):
             question = self._ask()
         self._server_busy = question is not None
         return question
 
-    def _should_ask(self, now: float) -> bool:
+    def _should_ask(self, now: float, lines: int) -> bool:
         if self._untold and now >= self._untold_since + self.limits.report_after:
             return True
-        if not self._summed or len(self._granted) >= self.limits.parallel:
+        if not self._summed or len(self._granted) >= lines:
             return False
         more_coming = bool(self._unread or self._reading)
-        return not self._granted or len(self._summed) >= self.limits.parallel or not more_coming
+        return not self._granted or len(self._summed) >= lines or not more_coming
 
     def _ask(self) -> Ask:
         numbers = [self._summed.popleft() for _ in range(min(len(self._summed), MAX_GRANTS))]
         want = tuple(WantedPart(number=number, checksum=self._checksums[number]) for number in numbers)
         return Ask(want, tuple(self._untold.values())[:MAX_GRANTS])
 
-    def _next_read(self) -> Read | None:
+    def _next_read(self, room: Room) -> Read | None:
+        lines = self.limits.parallel or room.lines
         waiting = len(self._reading) + len(self._summed) + len(self._granted)
-        if not self._unread or waiting >= 2 * self.limits.parallel:
+        if not self._unread or not room.reader or waiting >= lines + min(lines, 4):
             return None
         number = self._unread.popleft()
         self._reading.add(number)
@@ -341,6 +279,11 @@ class Session:
     # --- what people see ------------------------------------------------------------------------------------------
 
     @property
+    def end(self) -> End | None:
+        """How it ended, once it has."""
+        return self._end
+
+    @property
     def held(self) -> tuple[int, int]:
         """Parts confirmed by storage, and their bytes."""
         return len(self._done), self._done_bytes
@@ -400,9 +343,16 @@ class Session:
         return tired or trouble.refusals > self.limits.refusals
 
     def _backoff(self, tries: int, asked: float = 0.0) -> float:
-        """Full jitter (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter), after what was asked for."""
-        most: float = min(self.limits.backoff_most, self.limits.backoff * 2.0 ** min(tries, 16))
-        return asked + most * self._chance()
+        return asked + backoff(self.limits, tries, self._chance())
+
+
+def backoff(limits: Limits, tries: int, chance: float) -> float:
+    """Seconds after so many failures; `chance` is from 0 to 1.
+
+    Full jitter: aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter.
+    """
+    most: float = min(limits.backoff_most, limits.backoff * 2.0 ** min(tries, 16))
+    return most * chance
 
 
 def _file_changed(number: int) -> Conflict:

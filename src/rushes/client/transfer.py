@@ -1,22 +1,26 @@
-"""The transfer: threads that carry out what a `Session` decides, for one file.
+"""The transfer: one file under one upload. It carries out what its `Session` decides, in an engine's threads.
 
-There is one thread more than parts may be sent at once, so that the next part is read and granted while the line
-is full. Each thread needs one libcurl buffer (2 MiB) and a block or two of the file (1 MiB): about 6 MB a thread,
-whatever the file's size. The thread that calls `run` only watches: it reports progress and listens for `cancel`.
+It has no threads of its own. An upload that is still to begin has a `prepare`, which is the first thing done, and is done
+again when the server does not answer. What people see of it is `progress`; who waits for it waits by its engine's handle,
+as `follow` does.
 """
 
 from __future__ import annotations
 
+import random
 import threading
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from uuid import UUID
 
+from rushes.client.actions import Action, Ask, Complete, End, Look, Prepare, Put, Read, Room, Wait, Work
 from rushes.client.api import Uploads
 from rushes.client.calls import ONCE, Caller
+from rushes.client.engine import Engine, Handle
 from rushes.client.http import Request, Stopped, Transport
+from rushes.client.limits import Limits
 from rushes.client.progress import Meter, OnProgress, Progress
-from rushes.client.session import Ask, Complete, End, Look, Put, Read, Session, Wait
+from rushes.client.session import Session, backoff
 from rushes.client.source import LocalFile
 from rushes.client.verdict import judge, unanswered, without_etag
 from rushes.errors import Conflict, Problem, Rejected
@@ -27,146 +31,85 @@ REPORT_EVERY = 0.2  # seconds between two calls of `on_progress`
 LAST_WORD = 3.0  # seconds a stopped upload may take to report its last parts
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An upload that parts can be sent under. `caller` bears a token for it."""
+
+    file: LocalFile
+    upload_id: UUID
+    session: Session
+    caller: Caller
+    on_read: Callable[[int, int, str], None] | None = None  # a part's number, CRC64NVME and checksum, once it is read
+
+
+Prepared = Callable[[], Begun]
+OnEnd = Callable[[BaseException | None], None]
+
+
 class Transfer:
-    """Sends one file under one upload. `caller` bears a token for it."""
+    """A `Task`. `size` is the file's, in bytes. Give either `begun`, or `prepare`, which returns it.
+
+    `prepare` may be called again after an error that may pass; it says itself what makes it safe to repeat. `on_end` is
+    called once, in one of the engine's threads, with what ended it (None: the file is ingested); what it raises counts.
+    """
 
     def __init__(
         self,
-        file: LocalFile,
-        upload_id: UUID,
-        session: Session,
-        caller: Caller,
+        engine: Engine,
         transport: Transport,
+        size: int,
         *,
-        on_progress: OnProgress | None = None,
-        cancel: threading.Event | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        begun: Begun | None = None,
+        prepare: Prepared | None = None,
+        limits: Limits | None = None,
+        on_end: OnEnd | None = None,
     ) -> None:
-        self._file = file
-        self._upload_id = upload_id
-        self._session = session
-        self._caller = caller
+        self.size = size
+        self.limits = limits or engine.limits
+        self.parallel = self.limits.parallel
+        self._engine = engine
         self._transport = transport
-        self._on_progress = on_progress
-        self._cancel = cancel or threading.Event()
-        self._stop = threading.Event()  # ours alone: a caller's `cancel` may stop other uploads too
-        self._uploads = Uploads(caller.but(patience=ONCE, cancel=self._stop))  # repeating is the session's business
-        self._clock = clock
-        self._changed = threading.Condition()  # guards all below, and the session
-        self._meter = Meter(clock())
-        self._running = 0  # threads at work
-        self._crash: BaseException | None = None
+        self._prepare = prepare
+        self._on_end = on_end
+        self._stop = threading.Event()
+        self._lock = engine.lock  # guards all below, and the session
+        self._meter = Meter(engine.clock())
+        self._opening = Opening(self.limits)
+        self._outcome: BaseException | None = None
+        self._begun: Begun | None = None
+        if begun is not None:
+            self._take(begun)
+
+    def _take(self, begun: Begun) -> None:
+        self._uploads = Uploads(
+            begun.caller.but(patience=ONCE, cancel=self._stop)
+        )  # repeating is the session's business
+        self._begun = begun
+
+    @property
+    def begun(self) -> Begun | None:
+        return self._begun
 
     @property
     def sent(self) -> int:
         """Bytes sent, repeated ones included."""
         return self._meter.sent
 
-    def run(self) -> None:
-        """Return when the file is ingested. Raises what ended it otherwise, `Stopped` soon after `cancel` is set.
+    @property
+    def outcome(self) -> BaseException | None:
+        return self._outcome
 
-        The upload stays resumable unless the server has ended it.
-        """
-        self._running = self._session.limits.parallel + 1
-        threads = [
-            threading.Thread(target=self._work, name=f"rushes-part-{n}", daemon=True) for n in range(self._running)
-        ]
-        for thread in threads:
-            thread.start()
-        try:
-            self._watch()
-        finally:
-            self._halt()
-            for thread in threads:
-                thread.join()
-        self._conclude()
+    # --- what the engine asks ---------------------------------------------------------------------------------------
 
-    def _watch(self) -> None:
-        while not self._cancel.is_set():
-            with self._changed:
-                if self._running == 0 or self._changed.wait_for(lambda: self._running == 0, REPORT_EVERY):
-                    return
-            self._report()
+    def next(self, now: float, room: Room) -> Action:
+        if self._begun is None:
+            return self._opening.next(now, room)
+        return self._begun.session.next(now, room)
 
-    def _halt(self) -> None:
-        self._stop.set()
-        with self._changed:
-            self._changed.notify_all()
-
-    def _conclude(self) -> None:
-        if self._crash is not None:
-            raise self._crash
-        end = self._session.next(self._clock())
-        if not isinstance(end, End):
-            self._last_word()
-            raise Stopped("stopped", "The upload was stopped; it can be resumed.", upload_id=str(self._upload_id))
-        self._report()
-        if end.problem is not None:
-            raise end.problem
-
-    def _last_word(self) -> None:
-        """Tell the server of parts done since the last report. When that fails they are only sent again."""
-        done = self._session.unreported()
-        if not done:
-            return
-        try:
-            Uploads(self._caller.but(patience=ONCE, seconds=LAST_WORD)).grants(self._upload_id, (), done)
-        except Problem as problem:
-            self._session.trouble = str(problem)
-
-    def _report(self) -> None:
-        if self._on_progress is None:
-            return
-        with self._changed:
-            progress = self._progress()
-        self._on_progress(progress)
-
-    def _progress(self) -> Progress:
-        parts, size = self._session.held
-        return Progress(
-            size=self._file.size,
-            held=size,
-            moving=self._meter.moving,
-            sent=self._meter.sent,
-            rate=self._meter.rate(self._clock()),
-            parts_held=parts,
-            part_count=self._session.plan.part_count,
-            retries=self._session.retries,
-            finalizing=self._session.complete,
-            trouble=self._session.trouble,
-        )
-
-    # --- the threads ----------------------------------------------------------------------------------------------
-
-    def _work(self) -> None:
-        try:
-            while (action := self._next()) is not None:
-                self._act(action)
-        except Stopped:
-            return
-        except BaseException as error:  # noqa: BLE001 - raised again by `run`, in the caller's thread
-            self._crash = error
-            self._halt()
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
-
-    def _next(self) -> Read | Ask | Put | Complete | Look | None:
-        with self._changed:
-            while not self._stop.is_set():
-                now = self._clock()
-                action = self._session.next(now)
-                if isinstance(action, End):
-                    self._changed.notify_all()
-                    return None
-                if not isinstance(action, Wait):
-                    return action
-                self._changed.wait(None if action.until is None else max(0.0, action.until - now))
-        return None
-
-    def _act(self, action: Read | Ask | Put | Complete | Look) -> None:
+    def act(self, action: Work) -> None:
         match action:
+            case Prepare():
+                self._begin()
             case Read():
                 self._read(action)
             case Ask():
@@ -178,36 +121,106 @@ class Transfer:
             case Look():
                 self._look()
 
+    def stop(self) -> None:
+        self._stop.set()
+
+    def finish(self) -> None:
+        try:
+            self._outcome = self._ended()
+        finally:
+            if self._on_end is not None:
+                self._on_end(self._outcome)
+
+    def _ended(self) -> BaseException | None:
+        end = self._opening.end if self._begun is None else self._begun.session.end
+        if end is not None:
+            return end.problem
+        if self._begun is None:
+            return Stopped("stopped", "Not begun: stopped before.")
+        self._last_word(self._begun)
+        return Stopped("stopped", "The upload was stopped; it can be resumed.", upload_id=str(self._begun.upload_id))
+
+    def _last_word(self, begun: Begun) -> None:
+        """Tell the server of parts done since the last report. When that fails they are only sent again."""
+        done = begun.session.unreported()
+        if not done:
+            return
+        try:
+            caller = begun.caller.but(patience=ONCE, seconds=LAST_WORD, cancel=threading.Event())  # a stop was heard
+            Uploads(caller).grants(begun.upload_id, (), done)
+        except Problem as problem:
+            begun.session.trouble = str(problem)
+
+    # --- what people see --------------------------------------------------------------------------------------------
+
+    def progress(self) -> Progress:
+        with self._lock:
+            session = None if self._begun is None else self._begun.session
+            parts, size = (0, 0) if session is None else session.held
+            return Progress(
+                size=self.size,
+                held=size,
+                moving=self._meter.moving,
+                sent=self._meter.sent,
+                rate=self._meter.rate(self._engine.clock()),
+                parts_held=parts,
+                part_count=0 if session is None else session.plan.part_count,
+                retries=self._opening.tries if session is None else session.retries,
+                finalizing=session is not None and session.complete,
+                trouble=self._opening.trouble if session is None else session.trouble,
+            )
+
+    # --- the actions ------------------------------------------------------------------------------------------------
+
+    @property
+    def _on(self) -> Begun:
+        assert self._begun is not None, "begun before anything else"
+        return self._begun
+
     def _settle(self, outcome: Callable[[float], None]) -> None:
-        """Report an outcome to the session and wake the others."""
-        with self._changed:
-            outcome(self._clock())
-            self._changed.notify_all()
+        """Report an outcome to whoever decides."""
+        with self._lock:
+            outcome(self._engine.clock())
+
+    def _begin(self) -> None:
+        assert self._prepare is not None, "either begun, or to be prepared"
+        try:
+            begun = self._prepare()
+        except Stopped:
+            raise
+        except Problem as error:
+            problem = error
+            self._settle(lambda now: self._opening.failed(problem, now, _pause(problem)))
+            return
+        with self._lock:
+            self._take(begun)
 
     def _read(self, action: Read) -> None:
         try:
-            crc, text = self._file.checksums(action.offset, action.length, self._session.algorithm, self._stop)
+            crc, text = self._on.file.checksums(action.offset, action.length, self._on.session.algorithm, self._stop)
         except Stopped:
             raise
         except Problem as problem:
             self._give_up(problem)
             return
-        self._settle(lambda now: self._session.was_read(action.number, crc, now, text))
+        if self._on.on_read is not None:
+            self._on.on_read(action.number, crc, text)
+        self._settle(lambda now: self._on.session.was_read(action.number, crc, now, text))
 
     def _ask(self, action: Ask) -> None:
         try:
-            granted = self._uploads.grants(self._upload_id, action.want, action.done)
+            granted = self._uploads.grants(self._on.upload_id, action.want, action.done)
         except Stopped:
             raise
         except Problem as error:
             problem = error
-            self._settle(lambda now: self._session.ask_failed(action, problem, now, _pause(problem)))
+            self._settle(lambda now: self._on.session.ask_failed(action, problem, now, _pause(problem)))
             return
-        self._settle(lambda now: self._session.was_answered(action, granted.grants, granted.lives, now))
+        self._settle(lambda now: self._on.session.was_answered(action, granted.grants, granted.lives, now))
 
     def _put(self, action: Put) -> None:
         number, grant = action.number, action.grant
-        body = self._file.slice(action.offset, self._session.plan.length(number))
+        body = self._on.file.slice(action.offset, self._on.session.plan.length(number))
         request = Request(
             grant.method,
             grant.url,
@@ -226,24 +239,24 @@ class Transfer:
             etag = reply.headers.get("etag")
             if 200 <= reply.status < 300 and etag:
                 self._moved(number, body.length)
-                self._landed(number, lambda now: self._session.was_put(number, etag, now))
+                self._landed(number, lambda now: self._on.session.was_put(number, etag, now))
                 return
             verdict = judge(reply) if not 200 <= reply.status < 300 else without_etag(reply)
-        self._landed(number, lambda now: self._session.put_failed(number, verdict, now))
+        self._landed(number, lambda now: self._on.session.put_failed(number, verdict, now))
 
     def _moved(self, number: int, sent: int) -> None:
-        with self._changed:
+        with self._lock:
             self._meter.moved(number, sent)
 
     def _landed(self, number: int, outcome: Callable[[float], None]) -> None:
-        with self._changed:  # a reentrant lock: one step for those who watch
+        with self._lock:  # a reentrant lock: one step for those who watch
             self._meter.landed(number)
             self._settle(outcome)
 
     def _complete(self, action: Complete) -> None:
         try:
-            self._file.check_unchanged()
-            completion = self._uploads.complete(self._upload_id, action.done, action.checksum)
+            self._on.file.check_unchanged()
+            completion = self._uploads.complete(self._on.upload_id, action.done, action.checksum)
             ingested, finalizing = _verdict_of(completion.status.upload_state, completion.status.problem)
         except Stopped:
             raise
@@ -251,28 +264,82 @@ class Transfer:
             self._question_failed(error)
             return
         decided = ingested and not finalizing
-        self._settle(lambda now: self._session.was_completed(decided=decided, now=now))
+        self._settle(lambda now: self._on.session.was_completed(decided=decided, now=now))
 
     def _look(self) -> None:
         try:
-            status = self._uploads.status(self._upload_id)
+            status = self._uploads.status(self._on.upload_id)
             ingested, finalizing = _verdict_of(status.upload_state, status.problem)
         except Stopped:
             raise
         except Problem as error:
             self._question_failed(error)
             return
-        self._settle(lambda now: self._session.was_looked_at(ingested=ingested, finalizing=finalizing, now=now))
+        self._settle(lambda now: self._on.session.was_looked_at(ingested=ingested, finalizing=finalizing, now=now))
 
     def _question_failed(self, problem: Problem) -> None:
         missing = problem.details.get("missing")
         if problem.code == "parts_missing" and isinstance(missing, list):
-            self._settle(lambda now: self._session.parts_missing(missing, problem, now))
+            self._settle(lambda now: self._on.session.parts_missing(missing, problem, now))
         else:
-            self._settle(lambda now: self._session.question_failed(problem, now, _pause(problem)))
+            self._settle(lambda now: self._on.session.question_failed(problem, now, _pause(problem)))
 
     def _give_up(self, problem: Problem) -> None:
-        self._settle(lambda _: self._session.give_up(problem))
+        self._settle(lambda _: self._on.session.give_up(problem))
+
+
+class Opening:
+    """Beginning as a state machine: again after what may pass, for as long as a client insists."""
+
+    def __init__(self, limits: Limits, chance: Callable[[], float] = random.random) -> None:
+        self.end: End | None = None
+        self.trouble: str | None = None
+        self.tries = 0
+        self._limits = limits
+        self._chance = chance
+        self._busy = False
+        self._after = 0.0
+        self._since: float | None = None
+
+    def next(self, now: float, room: Room) -> Action:
+        if self.end is not None:
+            return self.end
+        if self._busy or now < self._after or not room.question:
+            return Wait(self._after if now < self._after else None)
+        self._busy = True
+        return Prepare()
+
+    def failed(self, problem: Problem, now: float, pause: float) -> None:
+        self._busy = False
+        self._since = now if self._since is None else self._since
+        self.tries += 1
+        insisted = self.tries >= self._limits.tries and now - self._since >= self._limits.patience
+        if problem.permanent or insisted:
+            self.end = End(problem)
+        self.trouble = str(problem)
+        self._after = now + pause + backoff(self._limits, self.tries, self._chance())
+
+
+def follow(
+    transfer: Transfer, handle: Handle, *, on_progress: OnProgress | None = None, cancel: threading.Event | None = None
+) -> None:
+    """Return when a transfer has ended well; raise what ended it otherwise, `Stopped` soon after `cancel` is set.
+
+    `on_progress` is called five times a second, in this thread. Whatever interrupts this, Ctrl-C for one, stops it first.
+    """
+    try:
+        while not handle.wait(REPORT_EVERY):
+            if cancel is not None and cancel.is_set():
+                handle.cancel()
+                handle.join()
+            elif on_progress is not None:
+                on_progress(transfer.progress())
+    except BaseException:
+        handle.cancel()
+        handle.join()
+        raise
+    if on_progress is not None:
+        on_progress(transfer.progress())
 
 
 def _pause(problem: Problem) -> float:

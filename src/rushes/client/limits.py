@@ -1,0 +1,27 @@
+"""How much a client takes, and how long it insists. Durations are seconds, sizes bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+LINE_MEMORY = 6 * MIB  # libcurl's buffer, a block of the file, TLS, the thread: measured
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    parallel: int | None = None  # parts being sent at once; None: as many as make it faster
+    parallel_most: int = 32  # …but never more
+    memory: int = 192 * MIB  # for all lines together
+    patience: float = 300.0  # seconds one part, or the server, may keep failing
+    tries: int = 8  # …and at least so often, before the upload is given up
+    refusals: int = 5  # fresh grants refused, or re-read parts found corrupt, in a row
+    rounds: int = 5  # completions answered with missing parts
+    report_after: float = 5.0  # seconds a part done may stay unreported
+    backoff: float = 0.5  # seconds; doubles with every failure, full jitter
+    backoff_most: float = 30.0
+    look_every: float = 0.5  # seconds between looks at an upload that is being finalized
+
+    @property
+    def most_lines(self) -> int:
+        return max(1, min(self.parallel_most, self.memory // LINE_MEMORY))
