@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from botocore.exceptions import ParamValidationError
 
-from rushes.errors import Conflict, Invalid, Misconfigured, Problem, Rejected, Unavailable
+from rushes.errors import Conflict, Misconfigured, Problem, Rejected, Unavailable
 from rushes.storage import S3, Credentials, DonePart, Endpoint, Storage
 
 from . import scripted
@@ -176,9 +177,12 @@ async def test_a_real_store_refuses_a_wrong_key_and_a_wrong_bucket(storage: Stor
     assert raised.value.code == "storage_bucket_unknown"
 
 
-async def test_what_botocore_cannot_even_send_is_invalid(storage: Storage) -> None:
-    with pytest.raises(Invalid):
-        await storage.s3.head("test-originals", "")
+async def test_what_cannot_be_sent_is_a_mistake_of_ours_and_no_refusal() -> None:
+    async with scripted.serving(lambda *_: scripted.error("400 Bad Request", "X")) as (endpoint, seen):
+        async with client(endpoint) as s3:
+            with pytest.raises(ParamValidationError):
+                await s3.complete_multipart("bucket", "", "upload", [DonePart(1, "e")])
+        assert seen == []
 
 
 def test_conflicts_are_permanent_and_outages_are_not() -> None:

@@ -117,9 +117,8 @@ def translated(operation: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise _answered(operation, error) from error
-    except ParamValidationError as error:
-        message = f"Storage cannot be asked this: {error}"
-        raise Invalid("storage_request_refused", message, operation=operation) from error
+    except ParamValidationError:
+        raise  # nothing was sent and storage refused nothing: a mistake in this program, which is no `Problem`
     except (NoCredentialsError, PartialCredentialsError) as error:
         message = "There is no access key for storage: set storage_access_key and storage_secret_key."
         raise Misconfigured("storage_credentials_missing", message, operation=operation) from error

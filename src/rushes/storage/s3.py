@@ -336,7 +336,7 @@ class S3:
         if checksum is not None:
             if checksum_algorithm not in FULL_OBJECT:
                 message = f"Storage knows no {checksum_algorithm[:40]!r} of a whole object made of parts."
-                raise Invalid("storage_request_refused", message)
+                raise Invalid("checksum_algorithm_unknown", message)
             request |= {CHECKSUM_FIELDS[checksum_algorithm]: checksum, "ChecksumType": "FULL_OBJECT"}
         if size is not None:
             request["MpuObjectSize"] = size
