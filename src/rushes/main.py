@@ -28,7 +28,7 @@ from rushes.errors import Misconfigured, Problem, Unavailable
 from rushes.events import Feed
 from rushes.ingest import capabilities, doctor, ownership, tokens
 from rushes.ingest.context import Context
-from rushes.ingest.diagnosis import Finding, of_environment, of_problem
+from rushes.ingest.diagnosis import Finding, of_environment, of_problem, unknown_variables
 from rushes.ingest.intake import Relays
 from rushes.pipeline.lease import SESSION
 from rushes.pipeline.outbox import SqlEngine
@@ -85,11 +85,18 @@ def database_url(settings: Settings) -> str:
 # --- migrate ----------------------------------------------------------------------------------------------------------
 
 
+def _open_log(settings: Settings) -> None:
+    """Log lines as the settings want them; the first ones tell of variables that are none of ours."""
+    configure_logs(settings.log_level, settings.log_format)
+    for name, advice in unknown_variables(os.environ):
+        log.warning("%s is not a setting of rushes. %s", name, advice)
+
+
 def migrate(settings: Settings) -> None:
     """Bring both schemas up to date and, where we may, create the buckets."""
     from rushes.pipeline.engine import migrate_engine  # noqa: PLC0415 - the API never loads the engine
 
-    configure_logs(settings.log_level, settings.log_format)
+    _open_log(settings)
     migrate_tables(database_url(settings))
     migrate_engine(database_url(settings))
     if settings.create_buckets:
@@ -106,12 +113,10 @@ async def _create_buckets(settings: Settings) -> None:
 # --- doctor -----------------------------------------------------------------------------------------------------------
 
 
-async def diagnose(
-    settings: Settings, names: Iterable[str], known: Sequence[str], *, fix: bool, anew: bool
-) -> list[Finding]:
+async def diagnose(settings: Settings, names: Iterable[str], *, fix: bool, anew: bool) -> list[Finding]:
     """Look at everything that the settings name; with `fix`, mend the buckets first; with `anew`, probe storage again.
 
-    `names` are the environment's variables, `known` those of ours that are no mistake.
+    `names` are the environment's variables.
     """
     findings: list[Finding] = []
     if settings.database_url is None:
@@ -128,7 +133,7 @@ async def diagnose(
                 context = Context(settings, db, storage, engine)
         if storage is not None:
             findings += await doctor.storage(settings, storage, context, fix=fix, anew=anew)
-    findings += [await doctor.sandbox(), *doctor.disk(settings), *of_environment(names, known)]
+    findings += [await doctor.sandbox(), *doctor.disk(settings), *of_environment(names)]
     return findings
 
 
@@ -147,7 +152,7 @@ async def _storage_to_examine(settings: Settings, stack: AsyncExitStack, finding
 
 def run_api(settings: Settings) -> None:
     """Serve the API until SIGTERM. Granian's processes read the settings from the environment, as this one did."""
-    configure_logs(settings.log_level, settings.log_format)
+    _open_log(settings)
     tokens.own_secret(settings)
     database_url(settings)
     _check_port(settings.api_host, settings.api_port)
@@ -259,7 +264,7 @@ def die_with_parent() -> None:
 
 def run_worker(settings: Settings) -> int:
     """Work until SIGTERM or SIGINT; exits with the status. A lost lock ends in EX_TEMPFAIL: start it anew."""
-    configure_logs(settings.log_level, settings.log_format)
+    _open_log(settings)
     return asyncio.run(_work(settings))
 
 

@@ -69,6 +69,17 @@ def test_a_secret_that_is_too_short_is_refused_at_once(rushes_here: Rushes, comm
     assert "too short" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["up", "api", "worker", "migrate"])
+def test_a_variable_that_is_no_setting_is_told_of_once(rushes: Rushes, tmp_path: Path, command: str) -> None:
+    (tmp_path / "data").touch()  # no server starts here
+    done = rushes(command, RUSHES_STORAGE_REGON="x", RUSHES_TOKEN_SECRET="s" * 32)
+    assert done.returncode != exits.OK
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "REGON" in line]
+    assert len(said) == 1
+    assert "RUSHES_STORAGE_REGON is not a setting of rushes. Did you mean RUSHES_STORAGE_REGION?" in said[0]
+    assert "WARNING" in said[0]
+
+
 def test_an_event_is_one_line() -> None:
     event = Event.model_validate(
         {

@@ -14,13 +14,10 @@ import typer
 from rushes.cli.exits import printable
 from rushes.cli.local import find_stack, read_settings, server_code, stack_settings
 from rushes.cli.options import DataDir, Json
-from rushes.config import Settings
 
 if TYPE_CHECKING:
     from rushes.ingest.diagnosis import Finding
 
-# Variables of ours that are no settings of the server.
-OTHERS = ("RUSHES_SERVER", "RUSHES_TOKEN", "RUSHES_DEBUG", "RUSHES_API_PID")
 COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
 
 
@@ -43,8 +40,7 @@ def doctor(
     if running is not None:
         settings = stack_settings(running)
     logging.getLogger().addHandler(logging.NullHandler())  # what libraries complain of is said below, once
-    known = [*(f"RUSHES_{name.upper()}" for name in Settings.model_fields), *OTHERS]
-    findings = asyncio.run(diagnose(settings, list(os.environ), known, fix=fix, anew=probe))
+    findings = asyncio.run(diagnose(settings, list(os.environ), fix=fix, anew=probe))
     problems = sum(finding.level == "problem" for finding in findings)
     if as_json:
         print(json.dumps({"ok": not problems, "findings": [finding.to_json() for finding in findings]}, indent=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -38,7 +39,11 @@ def up(
         import rushes.main  # noqa: F401 - its children need it: better said here than in their log
         from rushes.embedded.log import Log
         from rushes.embedded.stack import run
+        from rushes.ingest.diagnosis import unknown_variables
     log = Log(sys.stdout, form=settings.log_format, level=settings.log_level)
+    for name, advice in unknown_variables(os.environ):
+        log.write("warning", "rushes", f"{name} is not a setting of rushes. {advice}")
+        del os.environ[name]  # said once: each child would say it again
     run(
         settings,
         workers=workers,

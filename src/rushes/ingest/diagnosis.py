@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, Final, Literal
 
+from rushes.config import OTHER_VARIABLES, Settings
 from rushes.errors import Problem
 from rushes.storage import Capabilities, Place
 
@@ -43,14 +44,26 @@ def of_problem(topic: str, problem: Problem, advice: str = "") -> Finding:
     return Finding("problem", topic, problem.message, advice)
 
 
-def of_environment(names: Iterable[str], known: Sequence[str]) -> list[Finding]:
-    """Variables that look like ours and are none: mostly typing errors, which would silently change nothing."""
-    findings = []
+def unknown_variables(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Variables that look like ours and are none, each with advice: mostly typing errors, which would silently change
+    nothing.
+    """
+    known = [*(f"RUSHES_{name.upper()}" for name in Settings.model_fields), *OTHER_VARIABLES]
+    found = []
     for name in sorted(names):
         if name.startswith("RUSHES_") and not name.startswith("RUSHES_TEST_") and name not in known:
             close = difflib.get_close_matches(name, known, 1)
-            advice = f"Did you mean {close[0]}?" if close else "Unset it, or look the name up in the documentation."
-            findings.append(Finding("warning", "settings", f"{name} is not a setting of rushes.", advice))
+            found.append(
+                (name, f"Did you mean {close[0]}?" if close else "Unset it, or look the name up in the documentation.")
+            )
+    return found
+
+
+def of_environment(names: Iterable[str]) -> list[Finding]:
+    findings = [
+        Finding("warning", "settings", f"{name} is not a setting of rushes.", advice)
+        for name, advice in unknown_variables(names)
+    ]
     return findings or [Finding("ok", "settings", "Every RUSHES_ variable in this environment is a known setting.")]
 
 
