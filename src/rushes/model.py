@@ -50,6 +50,23 @@ class AssetState(StrEnum):
     DELETED = "deleted"
 
 
+class OverallStatus(StrEnum):
+    """The one word that pollers want: the upload's state, and once it is ingested its asset's."""
+
+    INITIATED = "initiated"
+    UPLOADING = "uploading"
+    FINALIZING = "finalizing"
+    REJECTED = "rejected"
+    ABORTED = "aborted"
+    EXPIRED = "expired"
+    INGESTED = "ingested"  # and not processed yet
+    PROCESSING = "processing"
+    PUBLISHED = "published"
+    FAILED = "failed"  # either of the two
+    QUARANTINED = "quarantined"
+    DELETED = "deleted"
+
+
 class JobState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"
@@ -62,6 +79,14 @@ class Role(StrEnum):
     CREATOR = "creator"  # sees and changes what is theirs
     OPERATOR = "operator"  # sees and changes everything of the tenant
     SERVICE = "service"  # a program of the tenant's, with an operator's reach
+
+
+class Kind(StrEnum):
+    """What a media file is, by its bytes."""
+
+    VIDEO = "video"
+    AUDIO = "audio"
+    IMAGE = "image"
 
 
 class Verification(StrEnum):
@@ -188,7 +213,7 @@ class Title:
     genre: str | None
     tags: list[str]
     release_date: date | None
-    project: str | None
+    project_id: str | None
     metadata: Json
     created_at: datetime
     updated_at: datetime
@@ -274,9 +299,7 @@ class Asset:
     title_id: UUID
     upload_id: UUID
     state: AssetState
-    kind: (
-        str | None
-    )  # video, audio or image, once identified; None too for a file that is neither and is kept all the same
+    kind: Kind | None  # once identified; None too for a file that is no media and is kept all the same
     filename: str
     content_type: str
     size: int
@@ -355,8 +378,7 @@ class Event:
     created_at: datetime
 
 
-def overall_status(upload: UploadState, asset: AssetState) -> str:
-    """The one word pollers want: initiated, uploading, ingested, processing, published, failed, …"""
+def overall_status(upload: UploadState, asset: AssetState) -> OverallStatus:
     if upload is not UploadState.INGESTED:
-        return str(upload)
-    return "ingested" if asset is AssetState.PENDING else str(asset)
+        return OverallStatus(upload)
+    return OverallStatus.INGESTED if asset is AssetState.PENDING else OverallStatus(asset)

@@ -7,16 +7,29 @@ them. Requests refuse fields they do not know, so that a typo is never silently 
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from rushes.model import ChecksumAlgorithm, Layout, Way
+from rushes.model import (
+    AssetState,
+    ChecksumAlgorithm,
+    JobState,
+    Kind,
+    Layout,
+    OverallStatus,
+    UploadState,
+    Verification,
+    Way,
+)
 
 MAX_GRANTS = 1_000  # parts granted or reported in one request
 
 T = TypeVar("T")
+
+# What jobs, renditions and events there are grows with each release, so their types are open texts; states are closed sets.
+JOB_TYPES = "process, identify, digest, stills, waveform, proxies; there will be others."
 
 
 def _printable(text: str) -> str:
@@ -88,7 +101,7 @@ class NewTitle(Request):
     genre: Line | None = Field(None, max_length=100)
     tags: list[Tag] = Field(default_factory=list, max_length=100)
     release_date: date | None = None
-    project: Line | None = Field(None, max_length=200)
+    project_id: Line | None = Field(None, max_length=200)
     metadata: Metadata = Field(default_factory=dict)
 
 
@@ -100,7 +113,7 @@ class TitlePatch(Request):
     genre: Line | None = Field(None, max_length=100)
     tags: list[Tag] = Field(default_factory=list, max_length=100)
     release_date: date | None = None
-    project: Line | None = Field(None, max_length=200)
+    project_id: Line | None = Field(None, max_length=200)
     metadata: Metadata = Field(default_factory=dict)
 
 
@@ -112,7 +125,7 @@ class TitleView(Reply):
     genre: str | None
     tags: list[str]
     release_date: date | None
-    project: str | None
+    project_id: str | None
     metadata: dict[str, Any]
     created_at: datetime
     updated_at: datetime
@@ -133,7 +146,7 @@ class BeginUpload(Request):
     )
     title: NewTitle | None = None
     project_id: Line | None = Field(None, max_length=200, description="The project of a title made here.")
-    checksum_algorithm: Literal["crc64nvme", "crc32c", "sha256", "md5"] | None = Field(
+    checksum_algorithm: ChecksumAlgorithm | None = Field(
         None, description="A wish; the answer says which one the parts must carry."
     )
     part_size: int | None = Field(None, ge=1, description="A wish; the answer says which one holds.")
@@ -152,7 +165,7 @@ class UploadBegun(Reply):
     upload_id: UUID
     asset_id: UUID
     title_id: UUID
-    state: str
+    state: UploadState
     size: int | None = Field(description="null while it is not known.")
     max_size: int = Field(description="What is reserved.")
     layout: Layout
@@ -254,8 +267,10 @@ class UploadView(Reply):
     asset_id: UUID
     title_id: UUID
     creator: str
-    state: str
-    status: str = Field(description="The one word of both: the upload's state, once it is ingested its asset's.")
+    state: UploadState
+    status: OverallStatus = Field(
+        description="The one word of both: the upload's state, once it is ingested its asset's."
+    )
     filename: str
     size: int | None = Field(description="null while it is not known.")
     max_size: int = Field(description="What is reserved.")
@@ -281,8 +296,8 @@ class UploadView(Reply):
 
 class CurrentJob(Reply):
     id: UUID
-    type: str
-    status: str
+    type: str = Field(description=JOB_TYPES)
+    status: JobState
     progress: float = Field(description="0 to 1.")
     message: str
 
@@ -292,11 +307,11 @@ class StatusView(Reply):
 
     upload_id: UUID
     asset_id: UUID
-    status: str = Field(description="initiated, uploading, ingested, processing, published, failed, …")
-    upload_state: str
-    processing_state: str
+    status: OverallStatus
+    upload_state: UploadState
+    processing_state: AssetState
     held: Held
-    size: int | None
+    size: int | None = Field(description="null while it is not known.")
     verified: int | None = Field(
         None, description="While a worker reads the whole object before it counts: bytes read so far."
     )
@@ -315,7 +330,7 @@ class Checksum(Reply):
 class RenditionView(Reply):
     id: UUID
     name: str
-    type: str
+    type: str = Field(description="proxy, poster, sprite, sprite_vtt, waveform, waveform_image; there will be others.")
     content_type: str
     size: int
     width: int | None
@@ -330,15 +345,15 @@ class AssetView(Reply):
     title_id: UUID
     upload_id: UUID
     creator: str
-    state: str
-    status: str
-    kind: str | None
+    state: AssetState
+    status: OverallStatus
+    kind: Kind | None = Field(description="null until it is identified, and for a file that is no media.")
     filename: str
     content_type: str
-    size: int
+    size: int | None = Field(description="null while it is not known.")
     checksum: Checksum
     sha256: str | None
-    verification: str | None = Field(
+    verification: Verification | None = Field(
         description="end_to_end: proven from the client's own bytes; storage: as received."
     )
     media: dict[str, Any] | None = Field(description="What the file really is.")
@@ -367,8 +382,8 @@ class JobView(Reply):
     id: UUID
     asset_id: UUID
     parent_id: UUID | None
-    type: str
-    status: str
+    type: str = Field(description=JOB_TYPES)
+    status: JobState
     priority: int
     progress: float
     message: str

@@ -2,20 +2,58 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.api.test_scope import DOCUMENT
-from tests.ingest.equipment import Desk
+from rushes.api import refusals
+from rushes.model import (
+    AssetState,
+    ChecksumAlgorithm,
+    JobState,
+    Kind,
+    Layout,
+    OverallStatus,
+    UploadState,
+    Verification,
+    Way,
+)
+from tests.api.documented import DOCUMENT
+from tests.ingest.equipment import Desk, problem
 
 Operation = tuple[str, str, dict[str, Any]]
 
 OPERATIONS: list[Operation] = [
     (method, path, operation) for path, methods in DOCUMENT["paths"].items() for method, operation in methods.items()
 ]
+
+
+NAMES = """
+begin_upload list_uploads read_upload abort_upload grant_parts complete_upload read_upload_status follow_upload_events
+put_part read_part put_content
+create_title list_titles read_title change_title delete_title
+list_assets read_asset change_asset delete_asset read_asset_status process_asset follow_asset_events
+list_jobs read_job retry_job cancel_job
+follow_events read_usage list_usage check_alive check_ready
+"""
+STATES = (
+    ("UploadBegun", "state", UploadState),
+    ("UploadBegun", "layout", Layout),
+    ("UploadView", "state", UploadState),
+    ("UploadView", "status", OverallStatus),
+    ("StatusView", "status", OverallStatus),
+    ("StatusView", "upload_state", UploadState),
+    ("StatusView", "processing_state", AssetState),
+    ("AssetView", "state", AssetState),
+    ("AssetView", "status", OverallStatus),
+    ("AssetView", "kind", Kind),
+    ("AssetView", "verification", Verification),
+    ("JobView", "status", JobState),
+    ("CurrentJob", "status", JobState),
+    ("HeldPart", "way", Way),
+    ("BeginUpload", "checksum_algorithm", ChecksumAlgorithm),
+)
 
 
 def walk(node: Any) -> Iterator[dict[str, Any]]:
@@ -48,9 +86,33 @@ def test_references_lead_somewhere_and_nothing_is_left_over() -> None:
     assert defined == references
 
 
-def test_operations_can_be_told_apart() -> None:
-    counts = Counter(operation["operationId"] for _, _, operation in OPERATIONS)
-    assert not [name for name, count in counts.items() if count > 1]
+def test_operations_have_short_names_that_stay() -> None:
+    """Generated clients name their functions so: a name that changes breaks them."""
+    names = [operation["operationId"] for _, _, operation in OPERATIONS]
+    assert sorted(names) == sorted(NAMES.split())
+    assert len(set(names)) == len(names)
+
+
+def test_states_and_kinds_are_closed_sets() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    for kind in (UploadState, AssetState, JobState, OverallStatus, Kind, Layout, Way, Verification, ChecksumAlgorithm):
+        assert schemas[kind.__name__]["enum"] == [str(member) for member in kind]
+    for name, field, kind in STATES:
+        assert f"/{kind.__name__}'" in str(schemas[name]["properties"][field]), (name, field)
+    for path, parameter in (("uploads", "state"), ("assets", "state"), ("jobs", "status")):
+        parameters = DOCUMENT["paths"][f"/v1/{path}"]["get"]["parameters"]
+        assert "State'" in str(next(found for found in parameters if found["name"] == parameter))
+
+
+@pytest.mark.parametrize(
+    "query", ["uploads?state=done", "uploads?state=", "assets?state=Published", "jobs?status=ended"]
+)
+async def test_a_state_that_is_none_is_refused_by_name(desk: Desk, query: str) -> None:
+    path, _, filter_ = query.partition("?")
+    answer = await desk.person().http.get(f"/v1/{query}")
+    (fault,) = problem(answer, 422, "request_invalid")["faults"]
+    assert fault["field"].startswith(f"query.{filter_.partition('=')[0]}")
+    assert {"uploads": "'ingested'", "assets": "'published'", "jobs": "'running'"}[path] in fault["reason"]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +132,49 @@ def test_an_operation_says_what_it_does(method: str, path: str, operation: dict[
         assert all(media["schema"] for media in content.values())
     assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"]
     assert bool(operation.get("security")) is path.startswith("/v1/"), method
+
+
+def named(name: str) -> dict[str, Any]:
+    return next(found for _, _, found in OPERATIONS if found["operationId"] == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "headers"),
+    [
+        ("complete_upload", 202, {"Location"}),
+        ("put_part", 200, {"ETag"}),
+        ("put_part", 202, {"Range"}),
+        ("read_part", 200, {"ETag", "Range"}),
+        ("put_content", 202, {"Location"}),
+        ("put_content", 308, {"Range"}),
+    ],
+)
+def test_headers_of_answers_are_told(name: str, status: int, headers: set[str]) -> None:
+    assert set(named(name)["responses"][str(status)]["headers"]) == headers
+
+
+def test_headers_of_relays_are_told() -> None:
+    sums = {"x-amz-checksum-crc64nvme", "x-amz-checksum-crc32c", "x-amz-checksum-sha256", "content-md5"}
+    for name, more in (("put_part", sums), ("put_content", set())):
+        found = {each["name"]: each for each in named(name)["parameters"] if each["in"] == "header"}
+        assert set(found) == {"Content-Length", "Content-Range"} | more
+        assert [header for header, each in found.items() if each["required"]] == ["Content-Length"]
+
+
+def test_every_call_tells_which_problems_it_answers_with() -> None:
+    """That the codes are all there, the hook of every test's client sees to (documented.py)."""
+    assert {operation["operationId"] for _, _, operation in OPERATIONS} == set(refusals.BY_OPERATION)
+    for _, path, found in OPERATIONS:
+        problems = refusals.of_operation(found["operationId"])
+        assert {401, 422, 503} <= set(problems) or not path.startswith("/v1/")
+        for status, codes in problems.items():
+            answer = found["responses"][str(status)]
+            assert list(answer["content"]) == ["application/problem+json"]
+            assert answer["content"]["application/problem+json"]["schema"]["$ref"].endswith("/Problem")
+            assert codes
+            assert all(f"`{code}`" in answer["description"] for code in codes)
+            assert ("Retry-After" in answer.get("headers", {})) is (status == 503)
+            assert ("WWW-Authenticate" in answer.get("headers", {})) is (status == 401)
 
 
 def test_the_security_scheme_is_a_bearer_token() -> None:

@@ -6,21 +6,19 @@ An endpoint added later is tested here without a word; if it takes a body, it ha
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from rushes.api import create_app
 from rushes.model import Principal, Role
+from tests.api.documented import DOCUMENT
 from tests.events.equipment import listened
 from tests.ingest.equipment import Desk, Person, crc, problem, somebody
 
 Operation = tuple[str, str]  # method, path
 
-DOCUMENT = create_app(lambda _app: nullcontext()).openapi()
 OPERATIONS: list[Operation] = [
     (method.upper(), path)
     for path, operations in DOCUMENT["paths"].items()

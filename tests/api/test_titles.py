@@ -32,7 +32,7 @@ EVERYTHING = {
     "genre": "docu",
     "tags": ["4k", "night"],
     "release_date": "2026-02-28",
-    "project": "winter",
+    "project_id": "winter",
     "metadata": {"crew": [{"name": "Zoé", "days": 3.5}], "ok": True, "none": None, "a.b": {"$c": []}},
 }
 
@@ -149,7 +149,7 @@ async def test_what_may_be_empty_can_be_emptied(desk: Desk) -> None:
         "genre": None,
         "tags": [],
         "release_date": None,
-        "project": None,
+        "project_id": None,
         "metadata": {},
     }
     after = body(await ann.http.patch(f"/v1/titles/{before['id']}", json=empty))
@@ -174,7 +174,7 @@ async def test_changes_at_once_do_not_lose_each_other(desk: Desk) -> None:
         {"title": "t"},
         {"description": "d"},
         {"genre": "g"},
-        {"project": "p"},
+        {"project_id": "p"},
         {"tags": ["x"]},
     ]
     await asyncio.gather(*(ann.http.patch(path, json=change) for change in changes))
@@ -189,8 +189,8 @@ async def test_changes_at_once_do_not_lose_each_other(desk: Desk) -> None:
 async def shelf(desk: Desk) -> Person:
     """Somebody with a few titles."""
     ann = desk.person()
-    await make(ann, title="100% Cotton", genre="docu", tags=["a_b", "x"], release_date="2020-01-01", project="p1")
-    await make(ann, title="100 Cottons", description="under_score", genre="drama", tags=["axb"], project="p2")
+    await make(ann, title="100% Cotton", genre="docu", tags=["a_b", "x"], release_date="2020-01-01", project_id="p1")
+    await make(ann, title="100 Cottons", description="under_score", genre="drama", tags=["axb"], project_id="p2")
     await make(ann, title="back\\slash", release_date="2021-06-15", metadata={"a": {"b": [1, 2]}, "n": 1, "s": "1"})
     await make(
         ann, title="ÉTOILE", description="l'été; DROP TABLE", release_date="2022-12-31", metadata={"a": {"b": [3]}}
@@ -219,7 +219,7 @@ async def shelf(desk: Desk) -> Person:
         ({"tag": "a_b"}, ["100% Cotton"]),
         ({"tag": "x"}, ["100% Cotton"]),
         ({"tag": "a"}, []),
-        ({"project": "p2"}, ["100 Cottons"]),
+        ({"project_id": "p2"}, ["100 Cottons"]),
         ({"creator": "ann"}, ["ÉTOILE", "back\\slash", "100 Cottons", "100% Cotton"]),
         ({"creator": "bob"}, []),
         ({"released_from": "2021-06-15"}, ["ÉTOILE", "back\\slash"]),
@@ -232,8 +232,8 @@ async def shelf(desk: Desk) -> Person:
         ({"metadata": {"n": "1"}}, []),
         ({"metadata": {"s": "1"}}, ["back\\slash"]),
         ({"metadata": {}}, ["ÉTOILE", "back\\slash", "100 Cottons", "100% Cotton"]),
-        ({"q": "cotton", "genre": "drama", "project": "p2"}, ["100 Cottons"]),
-        ({"q": "cotton", "genre": "drama", "project": "p1"}, []),
+        ({"q": "cotton", "genre": "drama", "project_id": "p2"}, ["100 Cottons"]),
+        ({"q": "cotton", "genre": "drama", "project_id": "p1"}, []),
     ],
     ids=str,
 )

@@ -96,7 +96,7 @@ def test_everything_said_about_the_title_travels(
     assert begun.title is not None
     assert begun.title.model_dump(mode="json") == {
         "title": "T", "description": "D", "genre": "G", "tags": ["a", "b"], "release_date": "2026-11-21",
-        "project": "P", "metadata": {"k": "v=w"},
+        "project_id": "P", "metadata": {"k": "v=w"},
     }  # fmt: skip
 
 
@@ -219,7 +219,7 @@ def test_uploads_are_listed_shown_and_aborted(rushes_here: Rushes, site: Site, a
     site.faults = [Fault("put", 400, "InvalidRequest")]
     rushes_here("ingest", clip, *at)
     upload_id = str(site.only().id)
-    assert upload_id in rushes_here("ls", *at).stdout
+    assert rushes_here("ls", *at).stdout.splitlines()[1].split()[:3] == [upload_id, "uploading", "1"]  # no asset yet
     assert json.loads(rushes_here("ls", *at, "--json").stdout)["id"] == upload_id
     assert "is uploading (0 B of 1 kB held)" in rushes_here("status", upload_id, *at).stdout
     assert json.loads(rushes_here("status", upload_id, *at, "--json").stdout)["upload_state"] == "uploading"
@@ -231,6 +231,7 @@ def test_the_status_of_a_published_asset_is_the_asset(
     rushes_here: Rushes, publishing: Site, at: tuple[str, ...], clip: Path
 ) -> None:
     rushes_here("ingest", clip, *at)
+    assert rushes_here("ls", *at).stdout.splitlines()[1].split()[1:3] == ["ingested", "published"]
     for id_ in (publishing.only().id, publishing.only().asset_id):
         assert "clip one.mov is published" in rushes_here("status", id_, *at).stdout
 

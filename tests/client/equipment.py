@@ -238,9 +238,11 @@ class Site:
             {"number": n, "size": s.length, "checksum": s.checksum, "etag": s.etag, "way": "direct", "held_at": now}
             for n, s in upload.held.items()
         ]
+        seen = self.asset_statuses[-1] if upload.state == "ingested" and self.asset_statuses else {}
         return {
             "id": str(upload.id), "asset_id": str(upload.asset_id), "title_id": str(upload.title_id), "creator": "me",
-            "state": upload.state, "status": upload.state, "filename": upload.filename, "size": upload.plan.size,
+            "state": upload.state, "status": seen.get("status", upload.state),
+            "filename": upload.filename, "size": upload.plan.size,
             "max_size": upload.plan.size, "layout": "multipart",
             "content_type": "video/mp4", "part_size": upload.plan.part_size, "part_count": upload.plan.part_count,
             "checksum_algorithm": "crc64nvme", "source": None, "upload_origin": "test", "relative_path": None,

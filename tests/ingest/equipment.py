@@ -26,6 +26,7 @@ from rushes.pipeline.engine import Run
 from rushes.pipeline.finalize import run_finalize, run_verify
 from rushes.plan import MIN_PART
 from rushes.wire import GrantReply, GrantRequest, WantedPart
+from tests.api import documented
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -101,7 +102,10 @@ class Desk:
 
     def with_token(self, token: str | None) -> httpx.AsyncClient:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        http = httpx.AsyncClient(transport=self.transport, base_url="http://api", headers=headers, timeout=60)
+        hooks = {"response": [documented.check]}
+        http = httpx.AsyncClient(
+            transport=self.transport, base_url="http://api", headers=headers, timeout=60, event_hooks=hooks
+        )
         self._clients.append(http)
         return http
 

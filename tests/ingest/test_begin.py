@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from rushes.errors import Misconfigured
 from rushes.ingest.algorithm import pick
 from rushes.model import Role
-from rushes.plan import GB, MAX_OBJECT, MIB
+from rushes.plan import GB, MAX_OBJECT, MIB, MIN_PART
 from tests.ingest.equipment import JSON, Desk, body, open_desk, problem, some_bytes, somebody
 
 
@@ -164,7 +165,7 @@ async def test_a_title_is_made_of_the_file_name(desk: Desk, filename: str, title
     ann = desk.person()
     upload = await ann.begin(filename=filename, project_id="p1")
     found = await ann.read(f"titles/{upload['title_id']}")
-    assert (found["title"], found["project"], found["creator"]) == (title, "p1", "ann")
+    assert (found["title"], found["project_id"], found["creator"]) == (title, "p1", "ann")
 
 
 async def test_a_title_is_made_as_given(desk: Desk) -> None:
@@ -279,12 +280,54 @@ async def test_a_repeated_key_begins_once(desk: Desk) -> None:
     assert (await http.get(f"/v1/uploads/{body(answers[0])['upload_id']}")).status_code == 200
 
 
+OTHERS: list[dict[str, Any]] = [
+    {"size": 701},
+    {"size": None},
+    {"size": None, "max_size": 700},
+    {"filename": "b.mov"},
+    {"content_type": "video/mp4"},
+    {"title": {"title": "another"}},
+    {"title": {"title": "a", "metadata": {"a": 1}}},
+    {"project_id": "p"},
+    {"part_size": MIN_PART},
+    {"layout": "staged"},
+    {"checksum_algorithm": "md5"},
+    {"checksum": "md5:" + "0" * 32},
+    {"priority": 1},
+    {"source": "card 2"},
+    {"relative_path": "day 2/a.mov"},
+]
+
+
+async def test_a_request_said_in_other_words_is_the_same(desk: Desk) -> None:
+    """The order of fields, of keys in metadata, and defaults that are written out make no difference."""
+    ann = desk.person()
+    key = {"Idempotency-Key": "k-1"}
+    title = {"title": "T", "metadata": {"a": 1, "b": {"c": [1], "d": None}}}
+    first = {"filename": "a.mov", "size": 700, "title": title}
+    second = {
+        "title": {"metadata": {"b": {"d": None, "c": [1]}, "a": 1}, "tags": [], "title": "T"},
+        "priority": 0,
+        "layout": "multipart",
+        "checksum": None,
+        "part_size": None,
+        "size": 700,
+        "filename": "a.mov",
+    }
+    answers = [await ann.http.post("/v1/uploads", json=wanted, headers=key) for wanted in (first, second)]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert len({body(answer)["upload_id"] for answer in answers}) == 1
+
+
 async def test_a_key_is_for_one_file(desk: Desk) -> None:
     ann = desk.person()
     key = {"Idempotency-Key": "k-1"}
     await ann.http.post("/v1/uploads", json={"filename": "a.mov", "size": 700}, headers=key)
-    for wanted in ({"filename": "a.mov", "size": 701}, {"filename": "b.mov", "size": 700}):
-        problem(await ann.http.post("/v1/uploads", json=wanted, headers=key), 409, "idempotency_key_reused")
+    for changed in OTHERS:
+        wanted = {"filename": "a.mov", "size": 700} | changed
+        answer = await ann.http.post("/v1/uploads", json=wanted, headers=key)
+        problem(answer, 422, "idempotency_key_reused")
+    assert len((await ann.read("uploads"))["items"]) == 1
     assert await desk.quota(ann.who) == (0, 700, 1)
 
 
@@ -303,7 +346,7 @@ async def test_a_key_does_not_lead_out_of_a_tokens_title(desk: Desk) -> None:
     wanted = {"filename": "a.mov", "size": 700}
     await ann.http.post("/v1/uploads", json=wanted, headers=key)
     narrow = desk.person(replace(ann.who, title=UUID((await ann.begin())["title_id"])))
-    problem(await narrow.http.post("/v1/uploads", json=wanted, headers=key), 409, "idempotency_key_reused")
+    problem(await narrow.http.post("/v1/uploads", json=wanted, headers=key), 422, "idempotency_key_reused")
 
 
 @pytest.mark.parametrize(("key", "code"), [("k" * 201, "idempotency_key_long"), ("a\x00b", "idempotency_key_invalid")])

@@ -154,7 +154,7 @@ async def test_the_same_key_with_another_checksum_begins_nothing(desk: Desk) -> 
     again = await ann.http.post("/v1/uploads", json=wanted, headers=headers)
     assert first.json()["upload_id"] == again.json()["upload_id"]
     other = await ann.http.post("/v1/uploads", json=wanted | {"checksum": "md5:" + "1" * 32}, headers=headers)
-    problem(other, 409, "idempotency_key_reused")
+    problem(other, 422, "idempotency_key_reused")
 
 
 async def test_nonsense_begins_nothing(desk: Desk) -> None:

@@ -68,7 +68,7 @@ def test_what_is_ingested_was_finalizing_and_what_is_published_was_processing() 
 
 def test_the_status_word() -> None:
     for upload, asset in itertools.product(UploadState, AssetState):
-        word = overall_status(upload, asset)
+        word = str(overall_status(upload, asset))
         if upload is not UploadState.INGESTED:
             assert word == upload
         else:

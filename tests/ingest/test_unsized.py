@@ -55,6 +55,9 @@ async def test_what_was_reserved_beyond_the_file_is_free_when_it_is_complete(des
     done = await send(ann, upload, data)
     view = await ann.upload(upload)
     assert (view["size"], view["max_size"], view["state"]) == (None, MAX, "uploading")
+    assert (await ann.asset(upload))["size"] is None
+    for path in ("uploads", "assets"):
+        assert [item["size"] for item in (await ann.read(path))["items"]] == [None]
     answer = await ann.complete(upload, done, **({"size": size} if said else {}))
     assert answer.status_code == 202, answer.text
     assert await desk.quota(ann.who) == (0, size, 1)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.responses import RedirectResponse
 
@@ -34,6 +35,7 @@ def create_app(lifespan: Lifespan, cors_origins: Sequence[str] = ("*",)) -> Fast
         redoc_url=None,
         redirect_slashes=False,  # a redirect would be built from whatever Host a proxy sends
         responses=problems.RESPONSES,
+        generate_unique_id_function=_operation_id,
     )
     v1 = APIRouter(prefix="/v1")
     for module in (uploads, relay, titles, assets, jobs, feed, usage):
@@ -46,6 +48,11 @@ def create_app(lifespan: Lifespan, cors_origins: Sequence[str] = ("*",)) -> Fast
     app.add_middleware(problems.Surprises)
     browsers.allow(app, cors_origins)  # the last one is the outermost: whatever is answered, a page may read it
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    """What generated clients call an operation: the function's name, which is unique and stays."""
+    return route.name
 
 
 async def _to_the_pages() -> RedirectResponse:

@@ -39,7 +39,7 @@ async def read_asset(ctx: Ctx, who: Who, asset_id: UUID) -> wire.AssetView:
 
 
 @router.get("/{asset_id}/status")
-async def asset_status(ctx: Ctx, who: Who, asset_id: UUID) -> wire.StatusView:
+async def read_asset_status(ctx: Ctx, who: Who, asset_id: UUID) -> wire.StatusView:
     """Small, for polling."""
     return views.status(await assets.status(ctx, who, asset_id=asset_id))
 

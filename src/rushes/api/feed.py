@@ -195,7 +195,7 @@ async def follow_events(stream: Stream) -> Response:
 @router.get(
     "/uploads/{upload_id}/events", status_code=200, response_class=EventStream, responses=ANSWERS, tags=["uploads"]
 )
-async def follow_upload(stream: Stream, upload_id: UUID) -> Response:
+async def follow_upload_events(stream: Stream, upload_id: UUID) -> Response:
     """Everything that happened to one upload and its asset, then what happens, live."""
     upload = await uploads.get(stream.ctx, stream.who, upload_id)
     return await stream.open(Reach(stream.who, upload_id=upload.id), history=True)
@@ -204,7 +204,7 @@ async def follow_upload(stream: Stream, upload_id: UUID) -> Response:
 @router.get(
     "/assets/{asset_id}/events", status_code=200, response_class=EventStream, responses=ANSWERS, tags=["assets"]
 )
-async def follow_asset(stream: Stream, asset_id: UUID) -> Response:
+async def follow_asset_events(stream: Stream, asset_id: UUID) -> Response:
     """Everything that happened to one asset and its upload, then what happens, live."""
     asset = await assets.find(stream.ctx, stream.who, asset_id)
     return await stream.open(Reach(stream.who, asset_id=asset.id), history=True)

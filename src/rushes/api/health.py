@@ -12,13 +12,15 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/healthz")
-async def alive() -> wire.Health:
+async def check_alive() -> wire.Health:
     """This process answers."""
     return wire.Health(status="ok")
 
 
-@router.get("/readyz")
-async def ready(ctx: Ctx, response: Response) -> wire.Health:
+@router.get(
+    "/readyz", responses={503: {"model": wire.Health, "description": "Something does not answer; `checks` says what."}}
+)
+async def check_ready(ctx: Ctx, response: Response) -> wire.Health:
     """Database, both schemas and storage answer; else 503 with what does not."""
     checks = await check(ctx)
     if ctx.settings.instance is not None:

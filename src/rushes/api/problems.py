@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rushes import wire
+from rushes.api import refusals
 from rushes.errors import (
     Conflict,
     Forbidden,
@@ -67,7 +68,9 @@ class Refused(HTTPException):
 
 def install(app: FastAPI) -> None:
     """Make every error of a complete app a problem, and say so in its document."""
-    schemas = app.openapi()["components"]["schemas"]
+    document = app.openapi()
+    refusals.describe(document)
+    schemas = document["components"]["schemas"]
     schemas["Problem"] = wire.Problem.model_json_schema()
     schemas["Event"] = wire.Event.model_json_schema()  # in a stream, where the framework does not look for it
     app.add_exception_handler(Problem, _on_problem)

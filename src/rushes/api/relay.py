@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response, status
@@ -13,29 +13,22 @@ from starlette.requests import ClientDisconnect
 from rushes import wire
 from rushes.api import views
 from rushes.api.auth import Ctx, Who
+from rushes.api.headers import ETAG, LOCATION, OF_CONTENT, OF_PARTS, RANGE
 from rushes.errors import Invalid, Problem
 from rushes.ingest import assets, content, ranges, relay, slices
 from rushes.ingest.intake import Intake, Pace, Relays
 from rushes.model import UploadState
 
 router = APIRouter(prefix="/uploads", tags=["relay"])
-BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
-RANGE: dict[str, Any] = {"Range": {"description": "What is held, as `bytes=0-99`.", "schema": {"type": "string"}}}
-
-
 Number = Annotated[int, Path(ge=1, le=10_000)]
 
 
 @router.put(
     "/{upload_id}/parts/{number}",
-    openapi_extra=BODY,
+    openapi_extra=OF_PARTS,
+    response_model=None,  # each status has its own
     responses={
-        200: {"headers": {"ETag": {"schema": {"type": "string"}}}},
+        200: {"model": wire.RelayedPart, "description": "The whole part is held.", "headers": ETAG},
         202: {"model": wire.PartView, "description": "A slice is held; others are missing.", "headers": RANGE},
     },
 )
@@ -62,7 +55,7 @@ async def put_part(
     return found
 
 
-@router.get("/{upload_id}/parts/{number}", responses={200: {"headers": RANGE}})
+@router.get("/{upload_id}/parts/{number}", responses={200: {"headers": RANGE | ETAG}})
 async def read_part(ctx: Ctx, who: Who, upload_id: UUID, number: Number, response: Response) -> wire.PartView:
     """Which bytes of a part are held. HEAD says it in headers alone: `Range`, and `ETag` once the whole part is held."""
     return await _read_part(ctx, who, upload_id, number, response)
@@ -83,10 +76,15 @@ async def _read_part(ctx: Ctx, who: Who, upload_id: UUID, number: Number, respon
 
 @router.put(
     "/{upload_id}/content",
-    openapi_extra=BODY,
+    openapi_extra=OF_CONTENT,
     response_model=wire.StatusView,
     responses={
-        202: {"model": wire.StatusView, "description": "All is held, and storage is not done yet."},
+        200: {"description": "All is held, and the verdict."},
+        202: {
+            "model": wire.StatusView,
+            "description": "All is held, and storage is not done yet.",
+            "headers": LOCATION,
+        },
         308: {"description": "Bytes are missing: go on behind `Range`, from 0 without one.", "headers": RANGE},
     },
 )

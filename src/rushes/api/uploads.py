@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header, Query, Request, Response, status
 from rushes import wire
 from rushes.api import views
 from rushes.api.auth import Ctx, Who
+from rushes.api.headers import LOCATION
 from rushes.api.paging import Cursor, Limit, paged
 from rushes.ingest import abort, assets, begin, complete, grant, uploads
 from rushes.model import UploadState
@@ -83,7 +84,11 @@ async def grant_parts(
 
 
 @router.post(
-    "/{upload_id}/complete", responses={202: {"model": wire.StatusView, "description": "Storage is not done yet."}}
+    "/{upload_id}/complete",
+    responses={
+        200: {"description": "The verdict."},
+        202: {"model": wire.StatusView, "description": "Storage is not done yet.", "headers": LOCATION},
+    },
 )
 async def complete_upload(
     ctx: Ctx, who: Who, upload_id: UUID, request: wire.CompleteUpload, response: Response
@@ -102,7 +107,7 @@ async def complete_upload(
 
 
 @router.get("/{upload_id}/status")
-async def upload_status(ctx: Ctx, who: Who, upload_id: UUID) -> wire.StatusView:
+async def read_upload_status(ctx: Ctx, who: Who, upload_id: UUID) -> wire.StatusView:
     """Small, for polling."""
     return views.status(await assets.status(ctx, who, upload_id=upload_id))
 

@@ -10,11 +10,12 @@ from rich.text import Text
 
 from rushes.cli import words
 from rushes.cli.exits import one_line, printable
+from rushes.model import Verification
 from rushes.wire import AssetView, RenditionView
 
 PROVEN = {
-    "end_to_end": "end to end: storage holds exactly the bytes that were read here",
-    "storage": "storage holds what it received",
+    Verification.END_TO_END: "end to end: storage holds exactly the bytes that were read here",
+    Verification.STORAGE: "storage holds what it received",
 }
 
 
@@ -30,13 +31,14 @@ def show(console: Console, asset: AssetView) -> None:
 def facts(asset: AssetView) -> Iterator[tuple[str, str]]:
     """What is known, as label and text."""
     yield "asset", str(asset.id)
-    yield from _media(asset.media or {}, asset.size)
+    if asset.size is not None:
+        yield from _media(asset.media or {}, asset.size)
     if asset.checksum.value:
         yield "checksum", f"{asset.checksum.algorithm} {asset.checksum.value}"
     if asset.sha256:
         yield "sha-256", asset.sha256
     if asset.verification:
-        yield "verified", PROVEN.get(asset.verification, asset.verification)
+        yield "verified", PROVEN[asset.verification]
     if asset.problem:
         yield "problem", asset.problem.message
 

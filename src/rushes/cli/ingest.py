@@ -117,7 +117,7 @@ def ingest(
         "genre": genre,
         "tags": tag,
         "release_date": release_date and release_date.date(),
-        "project": project,
+        "project_id": project,
         "metadata": _pairs(metadata),
     }
     wish = Wish(_title(title, told), None, Limits(parallel=concurrency), resume, layout)

@@ -20,7 +20,7 @@ from rushes.cli.exits import one_line, printable
 from rushes.cli.options import Json, Server, Token
 from rushes.client import Client
 from rushes.errors import NotFound
-from rushes.model import AssetState, UploadState
+from rushes.model import AssetState, OverallStatus, UploadState
 from rushes.wire import StatusView, UploadView
 
 Id = Annotated[UUID, typer.Argument(metavar="ID", help="Of an upload or an asset.", show_default=False)]
@@ -92,14 +92,22 @@ def _status(client: Client, id_: UUID) -> StatusView:
 
 def _table(uploads: list[UploadView]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("upload", "status", "size", "held", "file"):
+    for name in ("upload", "state", "asset", "size", "held", "file"):
         table.add_column(name, justify="right" if name in {"size", "held"} else "left", no_wrap=name != "file")
     for upload in uploads:
         known = upload.size is not None
         size = words.size(upload.size) if upload.size is not None else "unknown"
         held = f"{upload.held.bytes / upload.max_size:.0%}" if known else words.size(upload.held.bytes)
-        table.add_row(str(upload.id), upload.status, size, held, Text(one_line(upload.filename)))
+        asset = _asset_state(upload)
+        table.add_row(str(upload.id), upload.state, asset, size, held, Text(one_line(upload.filename)))
     return table
+
+
+def _asset_state(upload: UploadView) -> str:
+    """Of an asset that has its file: until then it can only be pending."""
+    if upload.state is not UploadState.INGESTED:
+        return ""
+    return AssetState.PENDING if upload.status is OverallStatus.INGESTED else upload.status
 
 
 def _print_json(message: BaseModel) -> None:

@@ -34,7 +34,7 @@ from rushes.client.source import LocalFile
 from rushes.client.transfer import Begun, Transfer, follow
 from rushes.errors import Conflict, Invalid, Rejected, Unavailable
 from rushes.kinds import content_type as content_type_of
-from rushes.model import AssetState, ChecksumAlgorithm, Layout, UploadState
+from rushes.model import ChecksumAlgorithm, Layout, OverallStatus
 from rushes.plan import PartPlan, eager_part_size
 from rushes.wire import AssetView, BeginUpload, Event, Health, HeldPart, NewTitle, StatusView, UploadBegun, UploadView
 
@@ -42,11 +42,13 @@ __all__ = ["Client", "Limits", "Progress", "Stopped", "UploadResult"]
 
 ENDED = frozenset(
     {
-        *(
-            str(state)
-            for state in (AssetState.PUBLISHED, AssetState.FAILED, AssetState.QUARANTINED, AssetState.DELETED)
-        ),
-        *(str(state) for state in (UploadState.REJECTED, UploadState.ABORTED, UploadState.EXPIRED)),
+        OverallStatus.PUBLISHED,
+        OverallStatus.FAILED,
+        OverallStatus.QUARANTINED,
+        OverallStatus.DELETED,
+        OverallStatus.REJECTED,
+        OverallStatus.ABORTED,
+        OverallStatus.EXPIRED,
     }
 )
 
@@ -214,7 +216,7 @@ class Client:
                 )
             if self._cancel.wait(every):
                 raise Stopped("stopped", "Stopped waiting; processing goes on by itself.")
-        if status.status != AssetState.PUBLISHED:
+        if status.status is not OverallStatus.PUBLISHED:
             raise _ended(status)
         return self.assets.get(asset_id)
 

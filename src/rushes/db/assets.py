@@ -12,9 +12,9 @@ from psycopg.types.json import Jsonb
 
 from rushes.db.database import Conn, columns, fetch_all, fetch_one, row_of
 from rushes.db.scope import scope, scope_args
-from rushes.model import ASSET_MOVES, Asset, AssetState, ChecksumAlgorithm, Principal, Verification, check_move
+from rushes.model import ASSET_MOVES, Asset, AssetState, ChecksumAlgorithm, Kind, Principal, Verification, check_move
 
-ASSET = row_of(Asset, state=AssetState, checksum_algorithm=ChecksumAlgorithm, verification=Verification)
+ASSET = row_of(Asset, state=AssetState, kind=Kind, checksum_algorithm=ChecksumAlgorithm, verification=Verification)
 COLUMNS = columns(Asset)
 SCOPE = scope("title_id", "upload_id")
 SETTABLE = frozenset(

@@ -17,7 +17,7 @@ from rushes.model import Principal, Title
 TITLE = row_of(Title)
 COLUMNS = columns(Title)
 SCOPE = scope("id") + " AND deleted_at IS NULL"
-PATCHABLE = frozenset({"title", "description", "genre", "tags", "release_date", "project", "metadata"})
+PATCHABLE = frozenset({"title", "description", "genre", "tags", "release_date", "project_id", "metadata"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class TitleFilter:
     text: str | None = None
     genre: str | None = None
     tag: str | None = None
-    project: str | None = None
+    project_id: str | None = None
     creator: str | None = None
     released_from: date | None = None
     released_to: date | None = None
@@ -53,7 +53,7 @@ async def page(conn: Conn, who: Principal, wanted: TitleFilter, before: UUID | N
         "text": "(title ILIKE %(text)s OR description ILIKE %(text)s)",
         "genre": "genre = %(genre)s",
         "tag": "tags @> ARRAY[%(tag)s]",
-        "project": "project = %(project)s",
+        "project_id": "project_id = %(project_id)s",
         "creator": "creator = %(by)s",
         "released_from": "release_date >= %(released_from)s",
         "released_to": "release_date <= %(released_to)s",

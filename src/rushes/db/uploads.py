@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,15 +19,25 @@ COLUMNS = columns(Upload)
 SCOPE = scope("title_id", "id")
 
 
-async def insert(conn: Conn, row: Upload, idempotency_key: str | None) -> None:
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """By which a client repeats a begin, and a digest of what it asked for."""
+
+    text: str
+    digest: str
+
+
+async def insert(conn: Conn, row: Upload, key: IdempotencyKey | None) -> None:
     names = COLUMNS.split(", ")
     values = {name: getattr(row, name) for name in names} | {
         "problem": None,
         "declared": Jsonb(row.declared),
-        "idempotency_key": idempotency_key,
+        "idempotency_key": None if key is None else key.text,
+        "request_digest": None if key is None else key.digest,
     }
     places = ", ".join(f"%({name})s" for name in names)
-    query = f"INSERT INTO uploads ({COLUMNS}, idempotency_key) VALUES ({places}, %(idempotency_key)s)"
+    query = f"""INSERT INTO uploads ({COLUMNS}, idempotency_key, request_digest)
+        VALUES ({places}, %(idempotency_key)s, %(request_digest)s)"""
     await conn.execute(query.encode(), values)
 
 
@@ -39,6 +50,15 @@ async def by_idempotency_key(conn: Conn, who: Principal, key: str) -> Upload | N
     query = f"""SELECT {COLUMNS} FROM uploads
         WHERE tenant = %(tenant)s AND creator = %(creator)s AND idempotency_key = %(key)s"""
     return await fetch_one(conn, UPLOAD, query, {"tenant": who.tenant, "creator": who.creator, "key": key})
+
+
+async def asked_the_same(conn: Conn, upload_id: UUID, digest: str) -> bool:
+    """Whether the upload was begun by a request with this digest; also if it was begun before digests were kept."""
+    cursor = await conn.execute(
+        "SELECT request_digest IS NULL OR request_digest = %s FROM uploads WHERE id = %s", [digest, upload_id]
+    )
+    row = await cursor.fetchone()
+    return bool(row and row[0])
 
 
 async def get(conn: Conn, who: Principal, upload_id: UUID, *, lock: bool = False) -> Upload | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,7 +12,8 @@ from uuid import UUID
 
 from rushes import events
 from rushes.db import Conn, assets, tenants, titles, uploads
-from rushes.errors import Conflict, Invalid, NotFound, OverQuota
+from rushes.db.uploads import IdempotencyKey
+from rushes.errors import Invalid, NotFound, OverQuota
 from rushes.ingest import declared, ownership, quota, staged, tokens
 from rushes.ingest.algorithm import part_algorithm
 from rushes.ingest.context import Context
@@ -42,9 +45,9 @@ async def begin(
 ) -> tuple[Upload, str]:
     """Reserve a place for a file. Returns the upload and a token that is good for it alone, as long as it lives.
 
-    The same idempotency key from the same creator gets the same upload, however often the reply was lost. `origin` says
-    through which door and by which client the upload came. Raises `Invalid`, `Rejected`, `OverQuota`, `NotFound`, `Conflict`,
-    and `Misconfigured` (place_shared) where another installation would sweep the upload away.
+    The same request with the same idempotency key from the same creator gets the same upload, however often the reply was
+    lost. `origin` says through which door and by which client the upload came. Raises `Invalid`, `Rejected`, `OverQuota`,
+    `NotFound`, and `Unavailable` (place_shared) where another installation would sweep the upload away.
     """
     check_reach(who)
     ownership.check_known(ctx)
@@ -58,31 +61,42 @@ async def begin(
         _plan(ctx, wanted, wanted.size)  # what cannot be is refused without a look at the database
     algorithm = await part_algorithm(ctx, wanted.checksum_algorithm)
     claimed = declared.parse(wanted.checksum)
+    key = _key(wanted, idempotency_key) if idempotency_key else None
     now = ctx.now()
     async with ctx.db.transaction() as conn:
-        upload = await _begun_before(conn, who, wanted, claimed, idempotency_key) if idempotency_key else None
+        upload = None if key is None else await _begun_before(conn, who, key)
         if upload is None:
-            upload = await _begin(ctx, conn, who, wanted, algorithm, claimed, idempotency_key, origin, now)
+            upload = await _begin(ctx, conn, who, wanted, algorithm, claimed, key, origin, now)
     lifetime = upload.created_at + timedelta(days=ctx.settings.upload_max_days) - now
     narrowed = Principal(who.tenant, upload.creator, plan=who.plan, upload=upload.id)
     return upload, tokens.mint_for(ctx.settings, narrowed, lifetime, now)
 
 
-async def _begun_before(
-    conn: Conn, who: Principal, wanted: BeginUpload, claimed: Mapping[str, str], key: str
-) -> Upload | None:
-    if len(key) > 200:
+def _key(wanted: BeginUpload, text: str) -> IdempotencyKey:
+    """The key with a digest of the request. Defaults do not count, so a field that a later release adds changes none."""
+    if len(text) > 200:
         raise Invalid("idempotency_key_long", "An Idempotency-Key may have at most 200 characters.")
-    if "\x00" in key:
+    if "\x00" in text:
         raise Invalid("idempotency_key_invalid", "An Idempotency-Key may not contain NUL characters.")
-    upload = await uploads.by_idempotency_key(conn, who, key)
+    if wanted.title is not None:
+        check_metadata(wanted.title.metadata)  # what is too deep to keep is too deep to write out
+    asked = json.dumps(wanted.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
+    return IdempotencyKey(text, hashlib.sha256(asked.encode()).hexdigest())
+
+
+async def _begun_before(conn: Conn, who: Principal, key: IdempotencyKey) -> Upload | None:
+    """The upload that a request with this key began. Raises `Invalid` (idempotency_key_reused) if it asked for another
+    (IETF draft-ietf-httpapi-idempotency-key-header, section 2.7).
+    """
+    upload = await uploads.by_idempotency_key(conn, who, key.text)
     if upload is None:
         return None
     elsewhere = who.title is not None and upload.title_id != who.title
-    other = any(upload.declared.get(name) != value for name, value in claimed.items())
-    if elsewhere or other or upload.filename != wanted.filename or wanted.size not in {None, upload.size}:
-        raise Conflict(
-            "idempotency_key_reused", "This Idempotency-Key began another upload; use a new one for each file."
+    if elsewhere or not await uploads.asked_the_same(conn, upload.id, key.digest):
+        raise Invalid(
+            "idempotency_key_reused",
+            "This Idempotency-Key began another upload, or the same one with other fields. Use a new key for each file, "
+            "and repeat a request unchanged.",
         )
     return upload
 
@@ -94,7 +108,7 @@ async def _begin(
     wanted: BeginUpload,
     algorithm: ChecksumAlgorithm,
     claimed: Mapping[str, str],
-    key: str | None,
+    key: IdempotencyKey | None,
     origin: str,
     now: datetime,
 ) -> Upload:
@@ -227,7 +241,7 @@ async def _title(conn: Conn, who: Principal, wanted: BeginUpload, now: datetime)
     if title_id is None:
         name = PurePosixPath(wanted.filename).stem or wanted.filename
         fields = wanted.title or NewTitle(title=name[:MAX_TITLE])
-        title = new_title(who, fields, now, project=wanted.project_id)
+        title = new_title(who, fields, now, project_id=wanted.project_id)
         await titles.insert(conn, title)
         return title.id
     if wanted.title is not None:
@@ -243,7 +257,7 @@ def origin_of(door: str, user_agent: str) -> str:
     return f"{door} {client}".strip()
 
 
-def new_title(who: Principal, fields: NewTitle, now: datetime, project: str | None = None) -> Title:
+def new_title(who: Principal, fields: NewTitle, now: datetime, project_id: str | None = None) -> Title:
     """Raises `Invalid` for metadata that cannot be kept."""
     check_metadata(fields.metadata)
     return Title(
@@ -255,7 +269,7 @@ def new_title(who: Principal, fields: NewTitle, now: datetime, project: str | No
         genre=fields.genre,
         tags=list(dict.fromkeys(fields.tags)),
         release_date=fields.release_date,
-        project=fields.project or project,
+        project_id=fields.project_id or project_id,
         metadata=fields.metadata,
         created_at=now,
         updated_at=now,

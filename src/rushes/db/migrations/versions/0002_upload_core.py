@@ -13,12 +13,17 @@ ALTER TABLE uploads
     ADD idle_seconds bigint NOT NULL DEFAULT 1209600 CHECK (idle_seconds > 0),
     ADD abandoned_at timestamptz,
     ADD warned_at timestamptz,
+    ADD request_digest text,
     ADD verified_bytes bigint CHECK (verified_bytes BETWEEN 0 AND size),
     ADD CHECK (size_known OR state IN ('initiated', 'uploading', 'rejected', 'aborted', 'expired'));
 UPDATE uploads SET declared = jsonb_build_object('crc64nvme', declared_checksum) WHERE declared_checksum IS NOT NULL;
 ALTER TABLE uploads DROP COLUMN declared_checksum;
 ALTER TABLE uploads ADD CHECK (checksum_algorithm IN ('crc64nvme', 'crc32c', 'sha256', 'md5'));
 CREATE INDEX uploads_progress ON uploads (progress_at) WHERE state IN ('initiated', 'uploading');
+"""
+
+TITLES = """
+ALTER TABLE titles RENAME project TO project_id;
 """
 
 PARTS = """
@@ -125,5 +130,5 @@ CREATE INDEX assets_unswept ON assets (id) WHERE swept_epoch < epoch AND state <
 
 
 def upgrade() -> None:
-    for section in (UPLOADS, PARTS, TENANTS, OPERATIONS, SWEEPS):
+    for section in (UPLOADS, TITLES, PARTS, TENANTS, OPERATIONS, SWEEPS):
         op.execute(section)
