@@ -12,13 +12,13 @@ import pytest
 
 from rushes import main
 from rushes.config import Settings
-from rushes.errors import Misconfigured
+from rushes.errors import Unavailable
 from rushes.ingest import begin, doctor, ownership
 from rushes.ingest.context import Context
 from rushes.model import Upload
 from rushes.storage import read_mark
 from rushes.wire import BeginUpload
-from tests.ingest.equipment import TWO_PARTS, problem, somebody
+from tests.ingest.equipment import TWO_PARTS, body, problem, somebody
 from tests.ingest.leftovers import apart, desk_apart
 from tests.pipeline.equipment import until
 from tests.storage.forwarding import forwarding
@@ -67,7 +67,11 @@ async def test_an_api_that_is_pointed_at_a_place_of_anothers_begins_nothing(
 
             await until(refused, 30, "the other's mark was not seen")
             wanted = {"filename": "a.mov", "size": TWO_PARTS}
-            problem(await second.person().http.post("/v1/uploads", json=wanted), 500, "place_shared")
+            answer = await second.person().http.post("/v1/uploads", json=wanted)
+            problem(answer, 503, "place_shared")
+            assert "Retry-After" in answer.headers
+            assert "Tell the operator; `rushes doctor` says what to do." in body(answer)["detail"]
+            assert second.ctx.storage.originals.bucket not in answer.text  # which is the operator's to know
             assert await second.sql("SELECT 1 FROM uploads") == []
             assert await owners(second.ctx) == ["problem"] * 3
         logging.getLogger(ownership.__name__).removeHandler(caplog.handler)
@@ -88,7 +92,7 @@ async def test_a_place_that_was_freed_is_used(settings: Settings) -> None:
                     return ctx.storage.foreign == place
 
                 await until(refused, 30, "the other's mark was not seen")
-                with pytest.raises(Misconfigured) as raised:
+                with pytest.raises(Unavailable) as raised:
                     await began(ctx)
                 assert raised.value.code == "place_shared"
                 await ctx.storage.s3.delete_objects(place.bucket, [key])

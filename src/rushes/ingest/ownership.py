@@ -15,7 +15,7 @@ import random
 from typing import Final
 
 from rushes.db import installation
-from rushes.errors import Misconfigured, Problem
+from rushes.errors import Misconfigured, Problem, Unavailable
 from rushes.ingest.context import Context
 from rushes.storage import Place, read_mark, write_mark
 
@@ -33,9 +33,16 @@ async def check_own(ctx: Context, place: Place, *, claim: bool) -> None:
 
 
 def check_known(ctx: Context) -> None:
-    """Raise `Misconfigured` (place_shared) when a place of ours was another's when this process looked last."""
+    """Raise `Unavailable` (place_shared) when a place of ours was another's when this process looked last.
+
+    What it says is for creators: whose the place is, and what to do about it, is the operator's to know.
+    """
     if ctx.storage.foreign is not None:
-        raise _shared(ctx.storage.foreign)
+        raise Unavailable(
+            "place_shared",
+            "No upload can begin here: this server's storage is marked as another installation's. Tell the operator; "
+            "`rushes doctor` says what to do.",
+        )
 
 
 async def is_own(ctx: Context, place: Place, *, claim: bool) -> bool:
@@ -62,7 +69,8 @@ async def keep_claimed(ctx: Context, *, first: float = FIRST_PAUSE, longest: flo
     while True:
         try:
             ctx.storage.foreign = await _foreign(ctx)
-            check_known(ctx)
+            if ctx.storage.foreign is not None:
+                raise _shared(ctx.storage.foreign)
         except Problem as problem:
             foreign = problem.code == "place_shared"
             if problem.message != said:
