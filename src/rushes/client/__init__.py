@@ -145,7 +145,7 @@ class Client:
                 title=NewTitle(title=title) if isinstance(title, str) else title,
                 part_size=part_size or eager_part_size(file.size),
                 layout=layout,
-                checksum_algorithm=None if checksum_algorithm is None else checksum_algorithm.value,
+                checksum_algorithm=checksum_algorithm,
                 checksum=list(checksum),
                 priority=priority,
                 source=None if source is None else _plain(source, 500),
