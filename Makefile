@@ -1,6 +1,6 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Everything is installed into .venv by scripts/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint long conformance bench bench-core lock clean
+.PHONY: help setup demo test lint long conformance bench bench-core bench-client lock clean
 
 PY := .venv/bin/python
 ROUNDS ?= 1
@@ -42,6 +42,9 @@ bench-core: setup  ## The upload core: URLs and sessions a CPU-second, traffic, 
 	$(PY) -m bench.core
 	$(PY) -m bench.huge
 	$(PY) -m bench.many
+
+bench-client: setup  ## The client beside boto3, obstore, aws-cli, rclone, s5cmd, tuspy: sink, store, bad lines (12 min).
+	$(PY) -m bench.client
 
 lock:  ## Renew requirements.lock from pyproject.toml (versions and hashes only).
 	.venv/bin/pip install --quiet uv

@@ -105,9 +105,11 @@ class Line:
         """Fields of `Weather` to change; the others stay as they are. Bytes already promised a time keep it."""
         self._do(self._turn(replace(self._weather, **changes)))
 
-    def clear(self) -> None:
-        """All is well from now on. Connections that fell silent for good stay so."""
+    def clear(self, *, seed: int | None = None) -> None:
+        """All is well from now on. Connections that fell silent for good stay so. With `seed`, chance begins anew."""
         self._do(self._turn(Weather(), forget=True))
+        if seed is not None:
+            self._rng = random.Random(seed)
 
     def doom(self, kind: Literal["reset", "silence"], *, after: int = 0, times: int = 1) -> None:
         """`times` connections, the next to come, are reset or fall silent when the client has sent `after` bytes on them."""
