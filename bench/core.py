@@ -7,7 +7,7 @@ keeps no bytes; parts are sent there with their bodies described, by the client.
 that a client asks: our API, Companion's node, a Python program with botocore. Worker (which only finalizes here) and database
 are shown apart: the others have neither, keep no session and verify nothing. Runs take turns, so that a busy machine slows all
 of them alike.
-Needs node and npm; Companion is installed, pinned by `bench/companion/package.json`, in the user's cache.
+Companion needs node and npm (see `bench.node`); without them its rows are left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -31,15 +30,14 @@ from urllib.parse import quote
 import psycopg
 from psycopg import Connection
 
-from bench import processes, traffic
+from bench import node, processes, traffic
 from bench.httpd import Wire, target_of
 from bench.sending import Sender, block
 
 MIB = 1024**2
 PARTS, PART = 50, 64 * MIB
 AT_ONCE = 8
-COMPANION = Path(__file__).parent / "companion"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rushes-bench-companion"
+BATCH_ROUTE, AS_UPPY = "Companion, its batch route", "Companion, a request a part (Uppy)"
 
 
 @dataclass
@@ -124,13 +122,8 @@ def until_idle(conn: Connection[tuple[object, ...]]) -> None:
 
 @contextmanager
 def companion_process(store: str, log: Path) -> Iterator[tuple[str, int]]:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "server.mjs"):
-        shutil.copyfile(COMPANION / name, CACHE / name)
-    if not (CACHE / "node_modules" / "@uppy" / "companion").exists():
-        subprocess.run(["npm", "install", "--no-audit", "--no-fund"], cwd=CACHE, check=True, stdout=subprocess.DEVNULL)
     env = {"STORE": store, "NODE_ENV": "production", "NODE_NO_WARNINGS": "1"}
-    with processes.program(["node", str(CACHE / "server.mjs")], env, log) as process:
+    with processes.program(node.companion("server.mjs"), env, log) as process:
         assert process.stdout is not None, "a pipe"
         line = next(line for line in process.stdout if line.startswith(b"{"))
         yield f"http://127.0.0.1:{json.loads(line)['port']}", process.pid
@@ -203,22 +196,25 @@ async def compare(contenders: list[Contender], sessions: int, runs: int) -> None
     for _ in range(runs):
         for contender in contenders:
             await contender.once(sessions, counted=True)
-    best = min(
-        (statistics.median(c.spent["answering"]) for c in contenders if c.name.startswith("Companion")), default=0
-    )
+    taken = {contender.name: statistics.median(contender.spent["answering"]) for contender in contenders}
     print(f"\n{PARTS} parts a session, {sessions} sessions a run, medians of {runs} alternating runs\n")
-    print("| | CPU-ms a session | sessions a CPU-second | against Companion's best | peak PSS, MiB |")
-    print("|---|---|---|---|---|")
+    print(
+        "| | CPU-ms a session | sessions a CPU-second | against Companion as Uppy uses it | against its batch route "
+        "| peak PSS, MiB |"
+    )
+    print("|---|---|---|---|---|---|")
     for contender in contenders:
-        seconds = statistics.median(contender.spent["answering"])
+        seconds = taken[contender.name]
         peak = contender.peaks["answering"] / MIB
-        ratio = f"{best / seconds:.2f} ×"
-        print(f"| {contender.name} | {seconds * 1000:.2f} | {1 / seconds:.1f} | {ratio} | {peak:.0f} |")
+        ratios = " | ".join(
+            f"{taken[peer] / seconds:.2f} ×" if peer in taken else "–" for peer in (AS_UPPY, BATCH_ROUTE)
+        )
+        print(f"| {contender.name} | {seconds * 1000:.2f} | {1 / seconds:.1f} | {ratios} | {peak:.0f} |")
         for role in BEHIND:
             if role in contender.spent:
                 behind = statistics.median(contender.spent[role])
                 print(
-                    f"| … its {role} | {behind * 1000:.2f} | {1 / behind:.1f} | | {contender.peaks[role] / MIB:.0f} |"
+                    f"| … its {role} | {behind * 1000:.2f} | {1 / behind:.1f} | | | {contender.peaks[role] / MIB:.0f} |"
                 )
 
 
@@ -266,15 +262,18 @@ def staged(stack: ExitStack, directory: Path, *, alone: bool) -> Scene:
     assert settings.database_url is not None, "just made"
     conn = stack.enter_context(psycopg.connect(settings.database_url.get_secret_value(), autocommit=True))
     without_media(conn)
-    peers = []
+    peers: list[Contender] = []
     if not alone:
-        url, node = stack.enter_context(companion_process(store, log))
         make_bucket(store)
-        peers = [
-            companion("Companion, its batch route", url, store, node, batch=True),
-            companion("Companion, a request a part (Uppy)", url, store, node, batch=False),
-            botocore_client(store, stack.enter_context(peer_process(store, log))),
-        ]
+        if node.available():
+            url, pid = stack.enter_context(companion_process(store, log))
+            peers += [
+                companion(AS_UPPY, url, store, pid, batch=False),
+                companion(BATCH_ROUTE, url, store, pid, batch=True),
+            ]
+        else:
+            print(node.ABSENT)
+        peers.append(botocore_client(store, stack.enter_context(peer_process(store, log))))
     return Scene(store, api, pids, conn, peers)
 
 

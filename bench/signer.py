@@ -1,21 +1,28 @@
-"""Presigned UploadPart URLs a second on one core, ours beside botocore's, in one run.
+"""Presigned UploadPart URLs a second on one core, ours beside botocore's and @uppy/companion's, in one run.
 
     python bench/signer.py
 
 Each number is the median of several rounds, so that one noisy second does not decide. botocore signs the same parts
 with the same headers, through its client as programs use it and through its bare signer; its URLs are compared with
-ours before anything is timed.
+ours before anything is timed. Companion signs as its batch route does, by the AWS SDK and without its HTTP server; its
+URLs bind neither length nor checksum, so it has less to sign. Without node and npm its row is left out.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 os.environ["BOTO_DISABLE_CRT"] = "true"  # with awscrt botocore orders parameters differently
+sys.path.insert(0, str(Path(__file__).parents[1]))  # when run by its path
 
 import botocore.auth
 import botocore.session
@@ -23,12 +30,15 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
 
+from bench import node
 from rushes.storage import Credentials, Endpoint, Signer
 
 ENDPOINT, REGION = "https://s3.example.com", "us-east-1"
 BUCKET, KEY, UPLOAD = "rushes-originals", "acme/u-17/0190f3a4-7c1e-7abc-8def-0123456789ab/original", "c4f1e6" * 8
 CHECKSUM, LENGTH, SECONDS = "rosUhgp5mIg=", 16 * 1024**2, 1200
 BATCH, ROUNDS = 1000, 25
+REFERENCE = "botocore, its client"
+WARM = 5  # rounds of 1,000 until node has compiled what it runs
 WANTED = [(number, LENGTH, CHECKSUM) for number in range(1, BATCH + 1)]
 AT = datetime.now(UTC).replace(microsecond=0)
 
@@ -95,31 +105,65 @@ def botocore_signer(count: int) -> list[str]:
     return urls
 
 
-def measure() -> list[tuple[str, float]]:
-    """(name, URLs a CPU-second), medians. The rounds take turns, so that a busy machine slows all of them alike."""
-    contenders: list[tuple[str, Callable[[int], list[str]], int]] = [
-        (f"ours, batches of {BATCH:,}", ours_in_batches, 10_000),
-        ("ours, one by one", ours_one_by_one, 2_000),
-        ("botocore's signer", botocore_signer, 1_000),
-        ("botocore, its client", botocore_client, 400),
-    ]
-    rates: dict[str, list[float]] = {name: [] for name, _, _ in contenders}
+@contextmanager
+def companion() -> Iterator[Callable[[int], float]]:
+    """A function that has Companion's SDK sign so many URLs in a process of its own, and returns the CPU-seconds it took."""
+    argv = [*node.companion("signer.mjs"), ENDPOINT, REGION, BUCKET, KEY, UPLOAD, str(SECONDS)]
+    env = os.environ | {"NODE_NO_WARNINGS": "1"}
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None, "pipes"
+        asked, answers = process.stdin, process.stdout
+
+        def sign(count: int) -> float:
+            asked.write(f"{count}\n")
+            asked.flush()
+            told = json.loads(answers.readline())
+            assert f"partNumber={count}&" in told["url"], told["url"]
+            return float(told["seconds"])
+
+        for _ in range(WARM):
+            sign(1_000)
+        yield sign
+        asked.close()
+
+
+def timed(sign: Callable[[int], list[str]]) -> Callable[[int], float]:
+    def seconds(count: int) -> float:
+        start = time.process_time()
+        sign(count)
+        return time.process_time() - start
+
+    return seconds
+
+
+def measure(others: dict[str, tuple[Callable[[int], float], int]]) -> dict[str, float]:
+    """URLs a CPU-second by name, medians. The rounds take turns, so that a busy machine slows all of them alike."""
+    contenders: dict[str, tuple[Callable[[int], float], int]] = {
+        f"ours, batches of {BATCH:,}": (timed(ours_in_batches), 10_000),
+        "ours, one by one": (timed(ours_one_by_one), 2_000),
+        "botocore's signer": (timed(botocore_signer), 1_000),
+        REFERENCE: (timed(botocore_client), 400),
+    } | others
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(ROUNDS):
-        for name, sign, count in contenders:
-            start = time.process_time()
-            sign(count)
-            rates[name].append(count / (time.process_time() - start))
-    return [(name, statistics.median(rates[name])) for name, _, _ in contenders]
+        for name, (sign, count) in contenders.items():
+            rates[name].append(count / sign(count))
+    return {name: statistics.median(found) for name, found in rates.items()}
 
 
 def main() -> None:
     botocore.auth.get_current_datetime = lambda remove_tzinfo=True: AT.replace(tzinfo=None)
     if not ours_in_batches(20) == ours_one_by_one(20) == botocore_client(20) == botocore_signer(20):
         raise SystemExit("the URLs differ: nothing to compare")
-    measured = measure()
-    reference = measured[-1][1]
-    for name, rate in measured:
-        print(f"{name:<24}{rate:>12,.0f} URLs/s{rate / reference:>8.1f} x")
+    if node.available():
+        with companion() as sign:
+            measured = measure({"Companion, AWS SDK": (sign, 1_000)})
+    else:
+        print(node.ABSENT)
+        measured = measure({})
+    for name, rate in measured.items():
+        print(f"{name:<24}{rate:>12,.0f} URLs/s{rate / measured[REFERENCE]:>8.1f} x")
 
 
 if __name__ == "__main__":
