@@ -15,7 +15,7 @@ from rushes.model import Principal
 bearer = HTTPBearer(auto_error=False, description="A token from `rushes token` or from a configured issuer.")
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:  # not `def`: that would be sent to a thread
     return cast(Context, request.app.state.context)
 
 

@@ -103,7 +103,7 @@ async def complete_upload(
     if upload.state is UploadState.FINALIZING:
         response.status_code = status.HTTP_202_ACCEPTED
         response.headers["Location"] = f"/v1/uploads/{upload_id}/status"
-    return views.status(await assets.status(ctx, who, upload_id=upload_id))
+    return views.status(await assets.status_of(ctx, upload))
 
 
 @router.get("/{upload_id}/status")

@@ -26,20 +26,30 @@ async def all_of(conn: Conn, upload_id: UUID) -> list[Part]:
     return await fetch_all(conn, PART, query, {"id": upload_id})
 
 
-async def open_checksums(conn: Conn, upload_id: UUID, rows: Sequence[tuple[int, int, str]]) -> None:
-    """Make (number, size, checksum) the open checksum of each part; the part is not held until it is reported again."""
+async def open_checksums(conn: Conn, upload_id: UUID, rows: Sequence[tuple[int, int, str]]) -> tuple[int, int]:
+    """Make (number, size, checksum) the open checksum of each part, where it is another one than before.
+
+    Such a part is not held until it is reported again. Returns the (parts, bytes) that were held until now.
+    """
     if not rows:
-        return
+        return 0, 0
     numbers, sizes, checksums = zip(*rows, strict=True)
-    await conn.execute(
-        """INSERT INTO parts AS p (upload_id, number, size, checksum, grants)
-        SELECT %(id)s, number, size, checksum, 1
-        FROM unnest(%(numbers)s::int[], %(sizes)s::bigint[], %(checksums)s::text[]) AS new (number, size, checksum)
-        ON CONFLICT (upload_id, number) DO UPDATE SET
-            size = EXCLUDED.size, checksum = EXCLUDED.checksum, grants = p.grants + 1,
-            proof = 'client', etag = NULL, held_at = NULL, way = NULL, copied_etag = NULL""",
+    cursor = await conn.execute(
+        """WITH new AS (SELECT * FROM unnest(%(numbers)s::int[], %(sizes)s::bigint[], %(checksums)s::text[])
+            AS new (number, size, checksum)),
+        opened AS (INSERT INTO parts AS p (upload_id, number, size, checksum, grants)
+            SELECT %(id)s, number, size, checksum, 1 FROM new
+            ON CONFLICT (upload_id, number) DO UPDATE SET
+                size = EXCLUDED.size, checksum = EXCLUDED.checksum, grants = p.grants + 1,
+                proof = 'client', etag = NULL, held_at = NULL, way = NULL, copied_etag = NULL
+            WHERE (p.size, p.checksum) <> (EXCLUDED.size, EXCLUDED.checksum))
+        SELECT count(*), COALESCE(sum(p.size), 0)::bigint FROM parts p JOIN new USING (number)
+        WHERE p.upload_id = %(id)s AND p.held_at IS NOT NULL AND (p.size, p.checksum) <> (new.size, new.checksum)""",
         {"id": upload_id, "numbers": list(numbers), "sizes": list(sizes), "checksums": list(checksums)},
     )
+    row = await cursor.fetchone()
+    assert row is not None, "an aggregate has a row"
+    return int(row[0]), int(row[1])
 
 
 async def open_unproven(conn: Conn, upload_id: UUID, number: int, size: int, ticket: str) -> None:

@@ -99,6 +99,14 @@ async def outstanding(conn: Conn) -> int:
     return int(row[0])
 
 
+async def finalizing(conn: Conn, upload_ids: Sequence[UUID]) -> set[UUID]:
+    """Which of these are being finalized. For waiting alone: what is then answered is asked for in the caller's scope."""
+    cursor = await conn.execute(
+        "SELECT id FROM uploads WHERE id = ANY(%s) AND state = 'finalizing'", [list(upload_ids)]
+    )
+    return {row[0] for row in await cursor.fetchall()}
+
+
 async def open_in_storage(conn: Conn, upload_id: UUID, storage_upload_id: str, now: datetime) -> bool:
     """Compare-and-set: whether ours is the storage upload that counts. The loser aborts its own."""
     cursor = await conn.execute(

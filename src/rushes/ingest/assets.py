@@ -87,6 +87,14 @@ async def status(
         return Status(asset, upload, await jobs.current(conn, asset.id))
 
 
+async def status_of(ctx: Context, upload: Upload) -> Status:
+    """The state of things of an upload that the caller has just read."""
+    async with ctx.db.reading() as conn:
+        asset = await assets.load(conn, upload.asset_id)
+        assert asset is not None, "begin made it, and the upload refers to it"
+        return Status(asset, upload, await jobs.current(conn, asset.id))
+
+
 async def change(
     ctx: Context, who: Principal, asset_id: UUID, *, filename: str | None, title_id: UUID | None
 ) -> AssetBundle:

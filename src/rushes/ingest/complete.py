@@ -6,8 +6,9 @@ it there and wait for the same verdict.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from uuid import UUID
 
 from rushes import events
@@ -19,10 +20,8 @@ from rushes.ingest.context import Context, Work
 from rushes.ingest.grant import find, locked, record_done
 from rushes.ingest.slices import finish_waiting
 from rushes.model import Part, Principal, Upload, UploadState
-from rushes.wire import CompleteUpload
+from rushes.wire import CompleteUpload, DonePart
 
-FIRST_LOOK = 0.1  # seconds: as often as workers look for work; looks grow apart up to LAST_LOOK
-LAST_LOOK = 0.25
 NAMED_MISSING = 1_000  # missing parts named in one answer
 
 
@@ -32,23 +31,31 @@ async def complete(ctx: Context, who: Principal, upload_id: UUID, request: Compl
     Raises `Conflict` parts_missing with `missing` (part numbers) when parts have to be sent, size_missing when only the
     client can tell where the file ends, size_mismatch, upload_… when the upload has ended otherwise, `NotFound`.
     """
-    missing = await start(ctx, who, upload_id, request, slices_first=True)
+    missing, settled = await _start(ctx, who, upload_id, request, slices_first=True)
     if missing and await _put_together(ctx, who, upload_id):
-        missing = await start(ctx, who, upload_id, request)
+        missing, settled = await _start(ctx, who, upload_id, request)
     if missing:
         raise parts_missing(missing)
+    if not settled:
+        await ctx.verdicts.wait(upload_id, ctx.settings.complete_wait_seconds)
     return await _verdict(ctx, who, upload_id)
 
 
-async def start(
-    ctx: Context, who: Principal, upload_id: UUID, request: CompleteUpload, *, slices_first: bool = False
-) -> list[int]:
-    """Move to `finalizing` and enqueue the workflow; or return the parts that are certainly missing, and if `slices_first`
-    those that may have to be made of slices.
+async def start(ctx: Context, who: Principal, upload_id: UUID, request: CompleteUpload) -> list[int]:
+    """Move to `finalizing` and enqueue the workflow; or return the parts that are certainly missing.
 
     Raises `Conflict` when what is declared of the whole file contradicts what was (checksum_contradicts) or comes too
     late to be verified (checksum_late), or the manifest contradicts the ledger (manifest_mismatch); `Invalid` for
     checksums that are none.
+    """
+    return (await _start(ctx, who, upload_id, request))[0]
+
+
+async def _start(
+    ctx: Context, who: Principal, upload_id: UUID, request: CompleteUpload, *, slices_first: bool = False
+) -> tuple[list[int], bool]:
+    """As `start`; (missing parts, with `slices_first` also those that may have to be made of slices; whether the upload's
+    verdict is there already).
     """
     claimed = declared.parse(request.checksum)
     now = ctx.now()
@@ -56,29 +63,41 @@ async def start(
         upload = await locked(conn, who, upload_id)
         unsized.check_said(upload, request.size)
         if upload.state is UploadState.INITIATED and upload.size_known:
-            return list(range(1, upload.part_count + 1))
+            return list(range(1, upload.part_count + 1)), False
         if upload.state in {UploadState.FINALIZING, UploadState.INGESTED}:
             await _check_late(conn, upload, claimed)
         if upload.state not in {UploadState.INITIATED, UploadState.UPLOADING}:
-            return []
-        await record_done(conn, upload, request.done, now)
-        if not upload.size_known:
+            return [], upload.state is not UploadState.FINALIZING
+        if upload.size_known:
+            rows = await _with_done(conn, upload, request.done, now)
+        else:
+            await record_done(conn, upload, request.done, now)
             upload, missing = await unsized.settle_size(conn, upload, request.size, now)
             if missing:
-                return missing
-        rows = await parts.all_of(conn, upload.id)
+                return missing, False
+            rows = await parts.all_of(conn, upload.id)
         missing = never_sent(upload, rows)
         if not missing and slices_first and any(part.held_at is None for part in rows):
             missing = await slices.waiting(conn, upload.id)
         if missing:
-            return missing
+            return missing, False
         declared.check_manifest(request.manifest, rows)
         await uploads.declare(conn, upload.id, declared.added(upload.declared, claimed))
         await uploads.move(conn, upload, UploadState.FINALIZING, now)
         if not await staged.roll(ctx, conn, upload, now):  # else whoever copies the last part enqueues it
             await ctx.engine.enqueue(conn, finalize_work(upload))
         await events.append(conn, "upload_finalizing", upload, now)
-    return []
+    return [], False
+
+
+async def _with_done(conn: Conn, upload: Upload, done: Sequence[DonePart], now: datetime) -> list[Part]:
+    """The ledger after the last reports, which are recorded; read once, before. Raises as `record_done`."""
+    rows = {part.number: part for part in await parts.all_of(conn, upload.id)}
+    await record_done(conn, upload, done, now, rows)
+    for part in done:
+        row = rows[part.number]
+        rows[part.number] = replace(row, etag=part.etag, held_at=row.held_at or now)
+    return list(rows.values())
 
 
 async def _check_late(conn: Conn, upload: Upload, claimed: Mapping[str, str]) -> None:
@@ -143,14 +162,7 @@ def parts_missing(missing: list[int]) -> Conflict:
 
 
 async def _verdict(ctx: Context, who: Principal, upload_id: UUID) -> Upload:
-    deadline = asyncio.get_running_loop().time() + ctx.settings.complete_wait_seconds
-    pause = FIRST_LOOK
-    while True:
-        upload = await find(ctx, who, upload_id)
-        if upload.state is not UploadState.FINALIZING or asyncio.get_running_loop().time() >= deadline:
-            break
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.5, LAST_LOOK)
+    upload = await find(ctx, who, upload_id)
     if upload.state in {UploadState.FINALIZING, UploadState.INGESTED}:
         return upload
     if upload.problem:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
 from rushes.config import Settings
 from rushes.db import Conn, Database
+from rushes.ingest.verdicts import Verdicts
 from rushes.storage import Storage
 
 
@@ -55,6 +56,10 @@ class Context:
     db: Database
     storage: Storage
     engine: Engine
+    verdicts: Verdicts = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verdicts", Verdicts(self.db))
 
     def now(self) -> datetime:
         return datetime.now(UTC)

@@ -6,7 +6,8 @@ one checksum is open for a part: granting another means that the part is not hel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from rushes.ingest import ledger, staged
 from rushes.ingest.context import Context
 from rushes.ingest.relay_grant import relay_grants
 from rushes.ingest.unsized import lengths_of
-from rushes.model import Layout, Principal, Upload, UploadState, Way
+from rushes.model import Layout, Part, Principal, Upload, UploadState, Way
 from rushes.plan import PartPlan
 from rushes.storage import PartSigner, bare_etag
 from rushes.wire import DonePart, Grant, GrantReply, GrantRequest, Held, WantedPart
@@ -33,8 +34,7 @@ async def grant(
     now = ctx.now()
     upload, held = await _record(ctx, who, upload_id, request, now)
     if upload.storage_upload_id is None and request.want:
-        await open_in_storage(ctx, upload)
-        upload, held = await _record(ctx, who, upload_id, request, now)
+        upload, held = await _open_and_record(ctx, who, upload, request, now)
     if ctx.storage.reachable:
         grants = await _sign(ctx, upload, request.want, now)
     else:
@@ -52,18 +52,43 @@ def _check_wanted(upload: Upload, want: Sequence[WantedPart]) -> None:
             raise Invalid("part_twice", f"Part {part.number} is asked for with two checksums.", number=part.number)
 
 
-async def _record(
-    ctx: Context, who: Principal, upload_id: UUID, request: GrantRequest, now: datetime
+async def _open_and_record(
+    ctx: Context, who: Principal, upload: Upload, request: GrantRequest, now: datetime
 ) -> tuple[Upload, Held]:
-    """The transaction of a grant; it changes nothing while the upload is not open in storage."""
+    """The first grant: the multipart upload that was opened becomes the upload's in the transaction of the grant."""
+    made = await _create(ctx, upload)
+    try:
+        opened, held = await _record(ctx, who, upload.id, request, now, made)
+    except (Conflict, Invalid, NotFound):  # rolled back; after other errors nobody knows, and the sweep finds out
+        await ctx.storage.s3.abort_multipart(upload.bucket, upload.key, made)
+        raise
+    if opened.storage_upload_id != made:
+        await ctx.storage.s3.abort_multipart(upload.bucket, upload.key, made)
+    return opened, held
+
+
+async def _record(
+    ctx: Context, who: Principal, upload_id: UUID, request: GrantRequest, now: datetime, made: str | None = None
+) -> tuple[Upload, Held]:
+    """The transaction of a grant; it changes nothing while the upload is not open in storage.
+
+    `made` is a storage upload that becomes the upload's own if it has none.
+    """
     async with ctx.db.transaction() as conn:
         upload = await locked(conn, who, upload_id)
         check_open(upload, now)
+        if made is not None and await _adopt(conn, upload, made, now):
+            upload = replace(upload, state=UploadState.UPLOADING, storage_upload_id=made)
         _check_wanted(upload, request.want)
         await record_done(conn, upload, request.done, now)
         if request.done:
             await staged.roll(ctx, conn, upload, now)
-        if upload.storage_upload_id is not None:
+        if upload.storage_upload_id is None and request.want:
+            lengths_of(
+                upload, ((part.number, part.size) for part in request.want)
+            )  # nothing is opened for what cannot be
+            return upload, Held(parts=upload.held_parts, bytes=upload.held_bytes)
+        if request.want:
             await open_parts(conn, upload, request.want, now)
         held = await uploads.record_progress(
             conn, upload.id, parts=0, size=0, now=now, expires_at=slid(ctx, upload, now)
@@ -94,17 +119,19 @@ def check_open(upload: Upload, now: datetime) -> None:
         raise Conflict("upload_expired", "This upload has expired; begin a new one.")
 
 
-async def record_done(conn: Conn, upload: Upload, done: Iterable[DonePart], now: datetime) -> None:
+async def record_done(
+    conn: Conn, upload: Upload, done: Iterable[DonePart], now: datetime, known: Mapping[int, Part] | None = None
+) -> None:
     """Record reported parts of a locked upload, each once, with an event for each that is new.
 
-    Raises `Conflict` (part_not_granted) for a part that was never granted with that checksum, `Invalid` for an ETag that
-    no storage gives.
+    `known` are their rows, where the caller has read them under the lock. Raises `Conflict` (part_not_granted) for a part
+    that was never granted with that checksum, `Invalid` for an ETag that no storage gives.
     """
     reported = {part.number: part for part in done}
     for number, part in reported.items():
         if not (part.etag.isascii() and part.etag.isprintable()):
             raise Invalid("etag_invalid", f"The ETag of part {number} is not the one storage gave.", number=number)
-    known = await parts.some(conn, upload.id, sorted(reported))
+    known = await parts.some(conn, upload.id, sorted(reported)) if known is None else known
     for number, part in reported.items():
         row = known.get(number)
         if row is None or row.checksum != part.checksum:
@@ -119,14 +146,8 @@ async def record_done(conn: Conn, upload: Upload, done: Iterable[DonePart], now:
 
 async def open_parts(conn: Conn, upload: Upload, want: Sequence[WantedPart], now: datetime) -> None:
     lengths = lengths_of(upload, ((part.number, part.size) for part in want))
-    wanted = {part.number: (length, part.checksum) for part, length in zip(want, lengths, strict=True)}
-    known = await parts.some(conn, upload.id, sorted(wanted))
-    opened = [
-        (number, length, checksum)
-        for number, (length, checksum) in sorted(wanted.items())
-        if number not in known or (known[number].size, known[number].checksum) != (length, checksum)
-    ]
-    await ledger.reopen(conn, upload, opened, now, again=[number for number, _, _ in opened if number in known])
+    wanted = {part.number: (part.number, length, part.checksum) for part, length in zip(want, lengths, strict=True)}
+    await ledger.reopen(conn, upload, sorted(wanted.values()), now)
 
 
 def plan_of(upload: Upload) -> PartPlan:
@@ -141,7 +162,16 @@ def slid(ctx: Context, upload: Upload, now: datetime) -> datetime:
 
 async def open_in_storage(ctx: Context, upload: Upload) -> None:
     """Open the multipart upload. Of two that race, the loser aborts its own."""
-    storage_upload_id = await ctx.storage.s3.create_multipart(
+    made = await _create(ctx, upload)
+    async with ctx.db.transaction() as conn:
+        won = await _adopt(conn, upload, made, ctx.now())
+    if not won:
+        await ctx.storage.s3.abort_multipart(upload.bucket, upload.key, made)
+
+
+async def _create(ctx: Context, upload: Upload) -> str:
+    """A multipart upload in storage, which is nobody's yet."""
+    return await ctx.storage.s3.create_multipart(
         upload.bucket,
         upload.key,
         content_type=upload.content_type,
@@ -153,13 +183,14 @@ async def open_in_storage(ctx: Context, upload: Upload) -> None:
         },
         checksum_algorithm=upload.checksum_algorithm.value,
     )
-    async with ctx.db.transaction() as conn:
-        now = ctx.now()
-        won = await uploads.open_in_storage(conn, upload.id, storage_upload_id, now)
-        if won:
-            await events.append(conn, "upload_opened", upload, now)
-    if not won:
-        await ctx.storage.s3.abort_multipart(upload.bucket, upload.key, storage_upload_id)
+
+
+async def _adopt(conn: Conn, upload: Upload, made: str, now: datetime) -> bool:
+    """Compare-and-set: whether the storage upload is the upload's from now on."""
+    won = await uploads.open_in_storage(conn, upload.id, made, now)
+    if won:
+        await events.append(conn, "upload_opened", upload, now)
+    return won
 
 
 def _seconds(ctx: Context, upload: Upload, now: datetime) -> float:

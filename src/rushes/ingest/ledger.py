@@ -29,13 +29,10 @@ async def release(conn: Conn, upload: Upload, numbers: Sequence[int], now: datet
     await _count(conn, upload, -len(gone), -sum(size for _, size in gone), now)
 
 
-async def reopen(
-    conn: Conn, upload: Upload, rows: Sequence[tuple[int, int, str]], now: datetime, *, again: Sequence[int]
-) -> None:
-    """Open a checksum, given as (number, size, checksum), for each part; those that had one are not held until reported."""
-    gone = await parts.release(conn, upload.id, again)
-    await parts.open_checksums(conn, upload.id, rows)
-    await _count(conn, upload, -len(gone), -sum(size for _, size in gone), now)
+async def reopen(conn: Conn, upload: Upload, rows: Sequence[tuple[int, int, str]], now: datetime) -> None:
+    """Open a checksum, given as (number, size, checksum), for each part; those that had another are not held any more."""
+    gone, size = await parts.open_checksums(conn, upload.id, rows)
+    await _count(conn, upload, -gone, -size, now)
 
 
 async def reopen_unproven(conn: Conn, upload: Upload, number: int, size: int, ticket: str, now: datetime) -> None:

@@ -8,6 +8,7 @@ header says, so that a public key can never be passed off as an HMAC secret.
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -63,6 +64,12 @@ def own_secret(settings: Settings) -> str:
     return secret
 
 
+def own_key(settings: Settings) -> jwt.PyJWK:
+    """The secret, made ready once: PyJWT otherwise looks it over for PEM marks with every token."""
+    encoded = base64.urlsafe_b64encode(own_secret(settings).encode()).decode()
+    return jwt.PyJWK({"kty": "oct", "k": encoded}, algorithm="HS256")
+
+
 def check_secret(secret: str) -> None:
     if len(secret.encode()) < MIN_SECRET:
         raise Misconfigured("token_secret_short", f"The token secret must have at least {MIN_SECRET} bytes.")
@@ -72,7 +79,7 @@ class Verifier:
     """Tells who a token speaks for. Foreign public keys are fetched when first needed and cached for five minutes."""
 
     def __init__(self, settings: Settings) -> None:
-        self._secret = own_secret(settings)
+        self._key = own_key(settings)
         self._issuer = settings.token_issuer
         self._audience = settings.token_audience
         self._foreign = {issuer.issuer: issuer for issuer in settings.token_issuers}
@@ -85,8 +92,7 @@ class Verifier:
     async def verify(self, token: str) -> Principal:
         """The principal behind `token`. Raises `Unauthenticated`, or `Unavailable` when an issuer's keys cannot be had."""
         try:
-            claimed = jwt.decode(token, options={"verify_signature": False}).get("iss")
-            foreign = self._foreign.get(claimed) if isinstance(claimed, str) else None
+            foreign = self._issuer_of(token) if self._foreign else None
             claims = await self._foreign_claims(token, foreign) if foreign else self._own_claims(token)
         except jwt.ExpiredSignatureError as error:
             raise Unauthenticated("token_expired", "The token has expired; get a new one.") from error
@@ -94,10 +100,15 @@ class Verifier:
             raise Unauthenticated("token_invalid", f"The token is not valid here: {_reason(error)}.") from error
         return principal_of(claims)
 
+    def _issuer_of(self, token: str) -> Issuer | None:
+        """The foreign issuer that the token names; nothing of it is believed yet."""
+        claimed = jwt.decode(token, options={"verify_signature": False}).get("iss")
+        return self._foreign.get(claimed) if isinstance(claimed, str) else None
+
     def _own_claims(self, token: str) -> dict[str, Any]:
         return jwt.decode(
             token,
-            self._secret,
+            self._key,
             algorithms=["HS256"],
             audience=self._audience,
             issuer=self._issuer,
