@@ -60,7 +60,7 @@ class Watch(threading.Thread):
     def run(self) -> None:
         while not self.done.wait(0.25):
             sums: dict[str, int] = defaultdict(int)
-            for name, pid in self.roots.items():
+            for name, pid in list(self.roots.items()):  # roles are added meanwhile
                 try:
                     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
                 except psutil.Error:

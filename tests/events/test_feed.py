@@ -98,12 +98,11 @@ async def test_writers_in_any_order_and_readers_that_come_and_go(settings: Setti
     def plan() -> list[tuple[int, float, bool]]:
         return [(rng.randint(1, 4), rng.random() * 0.02, rng.random() < 0.8) for _ in range(25 * ROUNDS)]
 
-    async def read(seed: int, done: asyncio.Event) -> list[str]:
-        own, found, cursor = random.Random(seed), [], Cursor(0, 0)
-        while True:
+    async def read(seed: int) -> list[str]:
+        own, found, cursor = random.Random(seed), list[str](), Cursor(0, 0)
+        while "the end" not in found:
             subscription = await feed.subscribe(Reach(ann), cursor, history=False)
             for _ in range(own.randint(1, 5)):
-                finished = done.is_set()
                 batch = await subscription.next(0.05)
                 assert batch is not None
                 events = batch.events[: own.randint(0, len(batch.events))] if own.random() < 0.3 else batch.events
@@ -112,15 +111,15 @@ async def test_writers_in_any_order_and_readers_that_come_and_go(settings: Setti
                     cursor = Cursor(events[-1].xid, events[-1].id) if events else cursor
                     break
                 cursor = batch.cursor
-                if finished and batch.current and not batch.events:
-                    subscription.close()
-                    return found
             subscription.close()
+        return found
 
-    done = asyncio.Event()
-    readers = [asyncio.create_task(read(rng.randrange(2**31), done)) for _ in range(4)]
+    readers = [asyncio.create_task(read(rng.randrange(2**31))) for _ in range(4)]
     await asyncio.gather(*(write(f"writer{number}", plan()) for number in range(6)))
-    done.set()
+    async with await writer(settings) as conn:  # later than all others, so it is the last to be heard
+        await tell(conn, ann, "the end")
+        await conn.commit()
+    told.append("the end")
     results = await asyncio.wait_for(asyncio.gather(*readers), 60)
     assert sorted(results[0]) == sorted(told)
     assert all(result == results[0] for result in results)

@@ -116,7 +116,7 @@ async def test_workers_stop_in_time_while_the_database_stands_still(
             async with main.open_context(busy) as ctx, AsyncExitStack() as stack:
                 upload = await ingest_without_worker(ctx, OPERATOR, clip, "a.mp4")
                 workers = [await stack.enter_async_context(started(one)) for one in (busy, idle)]
-                await until(lambda: encoding(ctx, upload.asset_id), 30, "no transcode under way")
+                await until(lambda: encoding(ctx, upload.asset_id), 90, "no transcode under way")
                 family = stack.enter_context(standing_still(tmp_path))
                 assert len(family) > 5, "the server and its processes"
                 begun = time.monotonic()
