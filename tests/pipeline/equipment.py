@@ -149,8 +149,8 @@ def empty_database(settings: Settings) -> Iterator[Settings]:
     finally:
         with psycopg.connect(server, autocommit=True) as conn:
             # Not FORCE: it is refused while autovacuum, which is not ours to end, happens to look at the database.
-            ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user"
-            conn.execute(ours, [name])
+            end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = current_user"
+            conn.execute(end, [name])
             conn.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
 
 
