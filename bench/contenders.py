@@ -123,7 +123,7 @@ def rushes_command(job: Job) -> list[str]:
 
 
 def rushes_env(job: Job) -> dict[str, str]:
-    return {"RUSHES_URL": job.api, "RUSHES_TOKEN": job.token}
+    return {"RUSHES_SERVER": job.api, "RUSHES_TOKEN": job.token}
 
 
 # --- theirs -----------------------------------------------------------------------------------------------------------

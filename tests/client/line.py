@@ -71,7 +71,7 @@ class Line:
         self._rng = random.Random(seed)
         self._port = port
         self._there, self._back = Bucket(), Bucket()
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._links: set[_Link] = set()
         self._turned = asyncio.Event()  # set and replaced when the weather turns
         self._loop = asyncio.new_event_loop()
@@ -127,22 +127,47 @@ class Line:
     async def _listen(self) -> None:
         listener = socket.create_server(("127.0.0.1", self._port), backlog=1024)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE)  # inherited by what it accepts
+        listener.setblocking(False)
         self._port = listener.getsockname()[1]
-        self._server = await asyncio.start_server(self._serve, sock=listener, limit=CHUNK)
+        self._loop.add_reader(listener, self._accept, listener)
+        self._listener = listener
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            peer, _ = listener.accept()
+        except OSError:
+            return  # it went away again
+        self.opened += 1
+        link = _Link(peer, *self._fate())
+        self._links.add(link)
+        link.task = asyncio.create_task(self._serve(link))
+        link.task.add_done_callback(lambda _: self._forget(link))
+
+    def _forget(self, link: _Link) -> None:
+        self._links.discard(link)
+        if link.here is None:
+            link.peer.close()
+
+    def _deafen(self) -> None:
+        if self._listener is not None:
+            self._loop.remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
 
     async def _close(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        self._deafen()
         links = list(self._links)
         for link in links:
-            link.task.cancel()
-        await asyncio.gather(*(link.task for link in links), return_exceptions=True)
+            link.reset()
+        tasks = [link.task for link in links if link.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _turn(self, weather: Weather, *, forget: bool = False) -> None:
-        if weather.refuses and self._server is not None:
-            self._server.close()
-            self._server = None
-        elif not weather.refuses and self._server is None:
+        if weather.refuses:
+            self._deafen()
+        elif self._listener is None:
             await self._listen()
         self._weather = weather
         self._there.rate = self._back.rate = weather.rate
@@ -176,18 +201,16 @@ class Line:
         """Bytes until something happens that happens with `chance` in every MiB."""
         return self._rng.expovariate(chance) * MIB if chance > 0 else inf
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None, "servers run their callbacks as tasks"
-        self.opened += 1
-        link = _Link(task, writer, *self._fate())
-        self._links.add(link)
+    async def _serve(self, link: _Link) -> None:
         try:
-            await self._join(link, reader, writer)
+            reader = asyncio.StreamReader(CHUNK)
+            protocol = asyncio.StreamReaderProtocol(reader)
+            transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, link.peer)
+            link.here = asyncio.StreamWriter(transport, protocol, reader, self._loop)
+            await self._join(link, reader, link.here)
         except (OSError, asyncio.CancelledError):
-            return  # either side is gone, or we are: the other is let go below
-        finally:
-            self._links.discard(link)
+            link.reset()  # either side is gone, or we are
+        else:
             link.close()
 
     async def _join(self, link: _Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -195,8 +218,8 @@ class Line:
         try:
             back, there = await asyncio.open_connection(to.hostname, to.port, limit=CHUNK)
         except OSError:
-            link.reset()
-            return
+            self.resets += 1
+            raise
         link.there = there
         handshake = self._loop.time() + 2 * self._weather.delay
         ways = (
@@ -205,11 +228,13 @@ class Line:
         )
         tasks = [asyncio.create_task(work) for way in ways for work in (way.take(), way.give())]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)  # an end of any kind is this connection's end
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _took_up(self, link: _Link, count: int) -> None:
         self.up += count
@@ -254,27 +279,28 @@ class Bucket:
 class _Link:
     """One connection through the line."""
 
-    def __init__(
-        self, task: asyncio.Task[None], here: asyncio.StreamWriter, fated: float, fate: Literal["reset", "silence"]
-    ) -> None:
-        self.task = task
+    def __init__(self, peer: socket.socket, fated: float, fate: Literal["reset", "silence"]) -> None:
+        self.peer = peer
+        self.task: asyncio.Task[None] | None = None
+        self.here: asyncio.StreamWriter | None = None
         self.there: asyncio.StreamWriter | None = None
         self.up = 0  # bytes from the client
         self.fated = fated
         self.fate = fate
         self.silent = False
-        self._here = here
 
     def reset(self) -> None:
         """RST, not FIN, to the client; the server sees an end in the middle."""
-        _abort(self._here)
-        if self.there is not None:
-            _abort(self.there)
+        if self.here is None and self.task is not None:
+            self.task.cancel()
+        for writer in (self.here, self.there):
+            if writer is not None:
+                _abort(writer)
 
     def close(self) -> None:
-        self._here.close()
-        if self.there is not None:
-            self.there.close()
+        for writer in (self.here, self.there):
+            if writer is not None:
+                writer.close()
 
 
 def _abort(writer: asyncio.StreamWriter) -> None:
