@@ -159,6 +159,7 @@ class BeginUpload(Request):
         None, max_length=500, description="Where the file came from: a camera, a card, an address."
     )
     relative_path: Line | None = Field(None, max_length=4_000, description="The file's place in an uploaded folder.")
+    region: Line | None = Field(None, max_length=100, description="Where it is to lie, on a server that has a choice.")
 
 
 class UploadBegun(Reply):

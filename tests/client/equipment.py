@@ -69,6 +69,7 @@ class Upload:
     looks_left: int = 0
     problem: dict[str, Any] | None = None
     begin: BeginUpload | None = None
+    declared: list[str] = field(default_factory=list)  # of the whole file, at the end
 
 
 class Site:
@@ -191,7 +192,8 @@ class Site:
             if missing:
                 raise Refusal(409, "parts_missing", f"{len(missing)} parts are missing.", missing=missing)
             crc = combine((upload.held[n].data_crc, upload.held[n].length) for n in sorted(upload.held))
-            if any(decode(checksum) != crc for checksum in request.checksum):
+            upload.declared = [checksum for checksum in request.checksum if ":" in checksum]
+            if any(decode(checksum) != crc for checksum in request.checksum if ":" not in checksum):
                 raise Refusal(400, "checksum_mismatch", "The parts do not add up to the file.")
             upload.crc, upload.problem = crc, None
             upload.looks_left = self.looks
@@ -232,8 +234,11 @@ class Site:
             self.asset_statuses.pop(0)
         return {**self.status(upload), **entry}
 
-    def view(self, upload: Upload) -> dict[str, Any]:
+    def view(self, upload: Upload, *, reconcile: bool = False) -> dict[str, Any]:
         now = self.now().isoformat()
+        if reconcile:  # storage is asked: what was stored counts, though its report was lost
+            with self.lock:
+                upload.held |= {number: stored for number, stored in upload.stored.items() if not stored.lost}
         parts = [
             {"number": n, "size": s.length, "checksum": s.checksum, "etag": s.etag, "way": "direct", "held_at": now}
             for n, s in upload.held.items()
@@ -401,7 +406,7 @@ class _Handler(BaseHTTPRequestHandler):
             case "GET", "/status":
                 return "status", lambda: (200, self.site.status(upload))
             case "GET", "":
-                return "view", lambda: (200, self.site.view(upload))
+                return "view", lambda: (200, self.site.view(upload, reconcile="reconcile=true" in self.path))
             case "DELETE", "":
                 return "abort", lambda: self.site.abort(upload)
         raise Refusal(404, "not_found", "There is no such address.")

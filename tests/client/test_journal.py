@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.client.claim import Holder
-from rushes.client.journal import NAME, Entry, Journal, Place, State, Wish, state_directory
+from rushes.client.journal import NAME, Entry, Journal, Place, State, state_directory
 from rushes.client.source import Identity, LocalFile, difference, sampled, was_touched
+from rushes.client.wish import Wish
 from rushes.errors import Conflict, Misconfigured, Unavailable
 from rushes.wire import BeginUpload, UploadBegun
 
@@ -139,9 +140,9 @@ def test_names_that_are_no_text(journal: Journal) -> None:
 def test_a_cancelled_entry_is_said_to_be_gone(journal: Journal) -> None:
     entry = on_the_way(journal)
     journal.forget(entry)
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(Conflict) as caught:
         journal.begun(entry, begun())
-    assert caught.value.code == "entry_gone"
+    assert caught.value.code == "upload_cancelled"
 
 
 def test_pausing_is_asked_for_and_ends_with_the_stop(journal: Journal) -> None:

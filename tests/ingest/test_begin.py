@@ -193,6 +193,14 @@ async def test_an_upload_joins_a_title_that_is_there(desk: Desk) -> None:
     problem(answer, 422, "title_twice")
 
 
+async def test_a_region_is_refused_while_there_is_one_place(desk: Desk) -> None:
+    ann = desk.person()
+    problem(
+        await ann.http.post("/v1/uploads", json={"filename": "a.mov", "size": 5, "region": "eu"}), 422, "region_unknown"
+    )
+    assert await desk.quota(ann.who) == (0, 0, 0)
+
+
 async def test_titles_of_others_are_not_there(desk: Desk) -> None:
     ann = desk.person()
     bob = desk.person(replace(ann.who, creator="bob"))

@@ -64,7 +64,8 @@ BY_OPERATION: Final[Mapping[str, tuple[Codes, ...]]] = {
             413: "file_too_large quota_exceeded month_exceeded too_many_uploads tenant_quota_exceeded tenant_month_exceeded "
             "tenant_too_many_uploads storage_full",
             422: "size_invalid size_twice part_size_invalid content_type_invalid type_not_allowed title_twice checksum_invalid "
-            "checksum_twice layout_unsupported idempotency_key_invalid idempotency_key_long idempotency_key_reused",
+            "checksum_twice layout_unsupported idempotency_key_invalid idempotency_key_long idempotency_key_reused "
+            "region_unknown",
             500: "store_unchecked",
             503: "place_shared",
         },

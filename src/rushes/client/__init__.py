@@ -12,10 +12,12 @@ upload. Every error raised on purpose is a `rushes.errors.Problem`.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from uuid import UUID, uuid4
@@ -26,19 +28,35 @@ from rushes.client import stream
 from rushes.client.api import Assets, Jobs, Titles, Uploads, Usage, health
 from rushes.client.calls import Caller, Patience
 from rushes.client.engine import Engine
+from rushes.client.folder import gather
 from rushes.client.http import CurlTransport, Stopped, Transport
+from rushes.client.journal import Entry, Journal
 from rushes.client.limits import Limits
+from rushes.client.many import OnOverall, Outcome, Overall, follow_all, outcome_of
 from rushes.client.progress import OnProgress, Progress
 from rushes.client.session import Session
 from rushes.client.source import LocalFile
 from rushes.client.transfer import Begun, Transfer, follow
-from rushes.errors import Conflict, Invalid, Rejected, Unavailable
+from rushes.client.uploader import JobState, Uploader, UploadResult
+from rushes.client.wish import Wishes, plain
+from rushes.errors import Conflict, Invalid, NotFound, Rejected, Unavailable
 from rushes.kinds import content_type as content_type_of
 from rushes.model import ChecksumAlgorithm, Layout, OverallStatus
 from rushes.plan import PartPlan, eager_part_size
 from rushes.wire import AssetView, BeginUpload, Event, Health, HeldPart, NewTitle, StatusView, UploadBegun, UploadView
 
-__all__ = ["Client", "Limits", "Progress", "Stopped", "UploadResult"]
+__all__ = [
+    "Client",
+    "JobState",
+    "Journal",
+    "Limits",
+    "Outcome",
+    "Overall",
+    "Progress",
+    "Stopped",
+    "UploadResult",
+    "Wishes",
+]
 
 ENDED = frozenset(
     {
@@ -53,19 +71,6 @@ ENDED = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class UploadResult:
-    upload_id: UUID
-    asset_id: UUID
-    title_id: UUID
-    size: int  # bytes
-    part_size: int  # bytes
-    part_count: int
-    checksum: str  # CRC64NVME of the whole file, base64, of what was sent
-    sent: int  # bytes sent, repeated ones included
-    seconds: float
-
-
 class Client:
     """One server and one token. Safe to use from many threads; close it, or use it as a context manager."""
 
@@ -77,12 +82,17 @@ class Client:
         transport: Transport | None = None,
         limits: Limits | None = None,
         cancel: threading.Event | None = None,
+        journal: Journal | None = None,
     ) -> None:
         """`cancel`, once set, stops what this client is doing with `Stopped`. `limits` are those of all its uploads
-        together. Raises `Misconfigured` (url_invalid)."""
+        together. `journal` is where `upload_many` writes down what it does, by default this user's own, on disk. Raises
+        `Misconfigured` (url_invalid)."""
         self.engine = Engine(limits)
         self._transport = transport or CurlTransport(user_agent=f"rushes/{__version__}")
         self._cancel = cancel or threading.Event()
+        self._token = token
+        self._journal = journal
+        self._own_journal: Journal | None = None
         self._caller = Caller(self._transport, url, token, cancel=self._cancel)
         self.uploads = Uploads(self._caller)
         self.titles = Titles(self._caller)
@@ -102,6 +112,16 @@ class Client:
         """Stops what is under way, politely: uploads stay resumable."""
         self.engine.close()
         self._transport.close()
+        if self._own_journal is not None:
+            self._own_journal.close()
+
+    @cached_property
+    def uploader(self) -> Uploader:
+        """What writes uploads down and goes on with them. Raises `Unavailable` (journal_unavailable)."""
+        journal = self._journal
+        if journal is None:
+            journal = self._own_journal = Journal()
+        return Uploader(self.engine, self._transport, self._caller, self._token, journal)
 
     def check(self) -> Health:
         """Whether a rushes API answers at this address; needs no token. Gives up after two tries."""
@@ -138,7 +158,7 @@ class Client:
         """
         with LocalFile(path) as file:
             wanted = BeginUpload(
-                filename=_plain(file.path.name, 1_000),
+                filename=plain(file.path.name, 1_000),
                 size=file.size,
                 content_type=content_type or content_type_of(file.path.name),
                 title_id=title_id,
@@ -148,8 +168,8 @@ class Client:
                 checksum_algorithm=checksum_algorithm,
                 checksum=list(checksum),
                 priority=priority,
-                source=None if source is None else _plain(source, 500),
-                relative_path=None if relative_path is None else _plain(relative_path, 4_000),
+                source=None if source is None else plain(source, 500),
+                relative_path=None if relative_path is None else plain(relative_path, 4_000),
             )
             begun = self.uploads.begin(wanted, str(uuid4()))
             if on_begin is not None:
@@ -182,6 +202,64 @@ class Client:
             plan = PartPlan(file.size, view.part_size, view.part_count)
             session = Session(plan, limits or self.engine.limits, held, algorithm=view.checksum_algorithm)
             return self._transfer(file, view.id, view, session, self._caller, on_progress)
+
+    def upload_many(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        wishes: Wishes | None = None,
+        *,
+        anew: bool = False,
+        limits: Limits | None = None,
+        on_progress: OnOverall | None = None,
+    ) -> list[Outcome]:
+        """Upload files, patterns and folders, and return when all of them are ingested, or failed; what became of each.
+
+        All is written down on this disk first. Called again with the same paths, after whatever ended it, it goes on
+        where it was: with files that were not begun, and with parts that storage does not hold. A file that was changed
+        meanwhile fails (file_changed) unless `anew` drops what was uploaded of it. A title in `wishes` is one for all.
+
+        After `cancel` of this client is set, what is not done is told as stopped. Raises `Unavailable`
+        (journal_unavailable) and what is wrong with `wishes`.
+        """
+        listing = gather(paths)
+        found, wishes = listing.files, wishes or Wishes()
+        wishes = self.one_title(wishes, [file.path for file in found])
+        wanted = [wishes.of(file.path, file.relative_path, file.size) for file in found]
+        jobs = self.uploader.add(wanted, anew=anew, limits=limits)
+        follow_all(self.uploader, jobs, on_progress=on_progress, cancel=self._cancel)
+        left_out = [Outcome(one.path, None, JobState.SKIPPED, None, None, (one.why,)) for one in listing.skipped]
+        failed = [Outcome(path, None, JobState.FAILED, None, problem, ()) for path, problem in listing.failed]
+        return [*failed, *left_out, *(outcome_of(job, file.path) for job, file in zip(jobs, found, strict=True))]
+
+    def one_title(self, wishes: Wishes, paths: Sequence[Path]) -> Wishes:
+        """Of several files with a title, all join one: that which an earlier call made for them, or a new one."""
+        if wishes.title is None or len(paths) < 2:
+            return wishes
+        title = NewTitle(title=wishes.title) if isinstance(wishes.title, str) else wishes.title
+        for title_id in self.uploader.titles_of(paths):
+            try:
+                if self.titles.get(title_id).title == title.title:
+                    return replace(wishes, title=None, title_id=title_id)
+            except NotFound:
+                continue
+        return replace(wishes, title=None, title_id=self.titles.create(title).id)
+
+    def pending(self) -> list[Entry]:
+        """What `upload_many` and `rushes upload` began here for this server and person and did not finish."""
+        return self.uploader.journal.pending(self.uploader.place)
+
+    def resume_pending(
+        self,
+        entries: Sequence[Entry] | None = None,
+        *,
+        anew: bool = False,
+        limits: Limits | None = None,
+        on_progress: OnOverall | None = None,
+    ) -> list[Outcome]:
+        """Go on with these, or with all that is pending; as `upload_many` otherwise."""
+        jobs = self.uploader.go_on(self.pending() if entries is None else entries, anew=anew, limits=limits)
+        follow_all(self.uploader, jobs, on_progress=on_progress, cancel=self._cancel)
+        return [outcome_of(job) for job in jobs]
 
     def _held(self, upload_id: UUID) -> UploadView:
         """The upload with what is held of it, as storage has it; as the server knows it, when storage is away."""
@@ -276,15 +354,6 @@ class Client:
             sent=transfer.sent,
             seconds=time.monotonic() - started,
         )
-
-
-def _plain(name: str, most: int) -> str:
-    """A file's name as a message may carry it: valid Unicode in one line, the end of it where it is too long.
-
-    File systems allow any bytes but NUL; the name is for people: a mark stands for what cannot be shown.
-    """
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(char if ord(char) >= 32 and ord(char) != 127 else "\ufffd" for char in text)[-most:]
 
 
 def _ended(status: StatusView) -> Rejected:

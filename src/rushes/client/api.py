@@ -74,9 +74,9 @@ class Uploads:
         lives = {grant.number: max(0.0, (grant.expires_at - now).total_seconds()) for grant in told.grants}
         return Granted(told.grants, lives, told.held.parts, told.held.bytes, told.expires_at)
 
-    def complete(self, upload_id: UUID, done: Sequence[DonePart], checksum: str | None) -> Completion:
+    def complete(self, upload_id: UUID, done: Sequence[DonePart], checksums: Sequence[str]) -> Completion:
         """Ask for the verdict. Raises `Conflict` (parts_missing, details: missing). May be repeated."""
-        body = CompleteUpload(done=list(done), checksum=[checksum] if checksum else [])
+        body = CompleteUpload(done=list(done), checksum=list(checksums))
         reply = self._caller.exchange("POST", f"v1/uploads/{upload_id}/complete", body=body, again=True)
         return Completion(parsed(reply, StatusView), decided=reply.status != 202)
 

@@ -31,7 +31,8 @@ from uuid import UUID, uuid4
 
 from rushes.client.claim import Holder, claimed, holder
 from rushes.client.source import Identity
-from rushes.errors import Misconfigured, Problem, Unavailable
+from rushes.client.wish import Wish
+from rushes.errors import Conflict, Misconfigured, Problem, Unavailable
 from rushes.model import ChecksumAlgorithm
 from rushes.wire import BeginUpload, UploadBegun, UploadView
 
@@ -85,15 +86,6 @@ class Place:
 
     server: str
     owner: str
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """One file, and what is wished for it. `request` has no size yet: the file is looked at when its turn comes."""
-
-    path: Path
-    request: BeginUpload
-    declare: tuple[str, ...] = ()  # checksums of the whole file to compute and declare
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +208,11 @@ class Journal:
             if place is None:
                 return self._all("state != 'done'", ())
             return self._all("state != 'done' AND server = ? AND owner = ?", _of(place))
+
+    def all(self, place: Place) -> list[Entry]:
+        """Every row of a place, those done as well."""
+        with self._lock, _translated(self.directory):
+            return self._all("server = ? AND owner = ?", _of(place))
 
     # --- what becomes of it ---------------------------------------------------------------------------------------
 
@@ -366,7 +363,7 @@ class Journal:
             self._set(entry.id, **columns)
             found = self._one("id = ?", (entry.id,))
         if found is None:
-            raise Unavailable("entry_gone", f"{entry.path} was cancelled meanwhile (`rushes cancel`).")
+            raise Conflict("upload_cancelled", f"{entry.path} was cancelled meanwhile.")
         return found
 
     def _set(self, entry_id: int, **columns: object) -> None:

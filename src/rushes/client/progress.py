@@ -21,6 +21,7 @@ class Progress:
     retries: int
     finalizing: bool  # every part is held; the server is putting them together
     trouble: str | None  # what is being waited out, in a sentence
+    uncompared: int = 0  # bytes of `held` from an earlier run, still to be compared with the file
 
     @property
     def seconds_left(self) -> float | None:

@@ -43,7 +43,9 @@ class _Trouble:
 
 
 class Session:
-    """`held` are the parts that the server says it has: each is read and compared before it is skipped."""
+    """`held` are the parts that the server says it has: what is missing is sent at once, and each of these is read beside
+    that and compared before it counts. `known` are (CRC64NVME, checksum) of parts as an earlier run read them: a part that
+    reads otherwise now means that the file was changed."""
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class Session:
         held: Iterable[HeldPart] = (),
         chance: Callable[[], float] = random.random,
         algorithm: ChecksumAlgorithm = ChecksumAlgorithm.CRC64NVME,
+        known: Mapping[int, tuple[int, str]] | None = None,
     ) -> None:
         self.plan = plan
         self.algorithm = algorithm  # of the checksums that parts carry
@@ -59,14 +62,17 @@ class Session:
         self.trouble: str | None = None  # what is being waited out, for people; None while all goes well
         self.retries = 0
         self._chance = chance
-        self._unread: deque[int] = deque(range(1, plan.part_count + 1))
         self._summed: deque[int] = deque()
         self._granted: deque[int] = deque()
         self._pausing: list[tuple[float, int]] = []  # a heap: when, which part
         self._reading: set[int] = set()
         self._sending: set[int] = set()
         self._claimed: dict[int, HeldPart] = {part.number: part for part in held}
-        self._crcs: dict[int, int] = {}
+        self._unread = deque(number for number in range(1, plan.part_count + 1) if number not in self._claimed)
+        self._uncompared = deque(sorted(self._claimed))
+        self._comparing: set[int] = set()
+        self._claimed_bytes = sum(plan.length(number) for number in self._claimed)
+        self._crcs: dict[int, int] = {number: crc for number, (crc, _) in (known or {}).items()}
         self._checksums: dict[int, str] = {}
         self._grants: dict[int, tuple[Grant, float]] = {}  # with the time until which it is good
         self._untold: dict[int, DonePart] = {}
@@ -137,10 +143,16 @@ class Session:
     def _next_read(self, room: Room) -> Read | None:
         lines = self.limits.parallel or room.lines
         waiting = len(self._reading) + len(self._summed) + len(self._granted)
-        if not self._unread or not room.reader or waiting >= lines + min(lines, 4):
+        if not room.reader:
             return None
-        number = self._unread.popleft()
-        self._reading.add(number)
+        if self._unread and waiting < lines + min(lines, 4):
+            number = self._unread.popleft()
+            self._reading.add(number)
+        elif self._uncompared and not (self._comparing and (waiting or self._sending or self._unread)):
+            number = self._uncompared.popleft()  # one at a time beside sending
+            self._comparing.add(number)
+        else:
+            return None
         return Read(number, self._offset(number), self.plan.length(number))
 
     def _soonest(self, now: float) -> float | None:
@@ -161,6 +173,7 @@ class Session:
         """The CRC64NVME of a part and, where parts carry another checksum, that one. A part whose bytes differ from an
         earlier reading ends the upload."""
         self._reading.discard(number)
+        self._comparing.discard(number)
         checksum = checksum or encode(crc)
         claimed = self._claimed.pop(number, None)
         known = self._crcs.get(number)
@@ -170,6 +183,7 @@ class Session:
         self._crcs[number] = crc
         self._checksums[number] = checksum
         if claimed is not None:
+            self._claimed_bytes -= self.plan.length(number)
             self._add_done(number)
         else:
             self._summed.append(number)
@@ -286,7 +300,12 @@ class Session:
     @property
     def held(self) -> tuple[int, int]:
         """Parts confirmed by storage, and their bytes."""
-        return len(self._done), self._done_bytes
+        return len(self._done) + len(self._claimed), self._done_bytes + self._claimed_bytes
+
+    @property
+    def uncompared(self) -> int:
+        """Bytes that storage holds and that were not compared with the file yet."""
+        return self._claimed_bytes
 
     @property
     def complete(self) -> bool:
@@ -358,7 +377,8 @@ def backoff(limits: Limits, tries: int, chance: float) -> float:
 def _file_changed(number: int) -> Conflict:
     return Conflict(
         "file_changed",
-        f"Part {number} of the file holds other bytes than before: the file was changed meanwhile, so the upload was "
-        "not completed. Upload it again when nothing writes to it any more.",
+        f"Part {number} of the file holds other bytes than before: the file was changed meanwhile. Nothing was mixed, and "
+        "the upload was not completed. When nothing writes to the file any more, begin with it as it is then: "
+        "rushes upload --anew.",
         part=number,
     )

@@ -16,6 +16,7 @@ from uuid import UUID
 from rushes.client.actions import Action, Ask, Complete, End, Look, Prepare, Put, Read, Room, Wait, Work
 from rushes.client.api import Uploads
 from rushes.client.calls import ONCE, Caller
+from rushes.client.digest import WholeDigest
 from rushes.client.engine import Engine, Handle
 from rushes.client.http import Request, Stopped, Transport
 from rushes.client.limits import Limits
@@ -40,6 +41,7 @@ class Begun:
     session: Session
     caller: Caller
     on_read: Callable[[int, int, str], None] | None = None  # a part's number, CRC64NVME and checksum, once it is read
+    whole: WholeDigest | None = None  # what is to be declared of the whole file
 
 
 Prepared = Callable[[], Begun]
@@ -168,6 +170,7 @@ class Transfer:
                 retries=self._opening.tries if session is None else session.retries,
                 finalizing=session is not None and session.complete,
                 trouble=self._opening.trouble if session is None else session.trouble,
+                uncompared=0 if session is None else session.uncompared,
             )
 
     # --- the actions ------------------------------------------------------------------------------------------------
@@ -197,7 +200,8 @@ class Transfer:
 
     def _read(self, action: Read) -> None:
         try:
-            crc, text = self._on.file.checksums(action.offset, action.length, self._on.session.algorithm, self._stop)
+            reader = self._on.whole or self._on.file
+            crc, text = reader.checksums(action.offset, action.length, self._on.session.algorithm, self._stop)
         except Stopped:
             raise
         except Problem as problem:
@@ -255,8 +259,10 @@ class Transfer:
 
     def _complete(self, action: Complete) -> None:
         try:
+            declared = [] if self._on.whole is None else self._on.whole.finish(self._stop)
+            declared += [action.checksum] if action.checksum else []
             self._on.file.check_unchanged()
-            completion = self._uploads.complete(self._on.upload_id, action.done, action.checksum)
+            completion = self._uploads.complete(self._on.upload_id, action.done, declared)
             ingested, finalizing = _verdict_of(completion.status.upload_state, completion.status.problem)
         except Stopped:
             raise

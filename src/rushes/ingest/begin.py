@@ -55,6 +55,8 @@ async def begin(
         raise Invalid("content_type_invalid", "A content type is plain ASCII, such as video/mp4.")
     if wanted.layout is Layout.STAGED:
         await staged.check_store(ctx)
+    if wanted.region is not None:
+        raise Invalid("region_unknown", "This server keeps everything in one place: leave the region out.")
     if wanted.size is not None and wanted.max_size is not None:
         raise Invalid("size_twice", "Give either `size` or, while it is not known, `max_size`; not both.")
     if wanted.size is not None:

@@ -1,0 +1,490 @@
+"""Uploads of paths: what the journal and the server know of a file decides whether its upload begins or goes on.
+
+For every file, in one of the engine's threads: it is opened and its identity taken, then claimed, so that two processes
+never work at it; then, by the journal's row,
+
+    nothing begun       the request is written down and begin is called with its key
+    perhaps begun       begin is called with the same key: the server answers with the upload it made, if it did
+    begun               the server is asked what it holds; parts it holds are compared with the file before they count
+    ended over there    expired, aborted, rejected, or on another server by now: said, and begun anew
+
+A file that shows another size or other content than when its upload began is refused (`file_changed`), unless it is to be
+uploaded anew; one that was merely touched goes on, and every part that was read before has to be the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from uuid import UUID
+
+from rushes.checksum import encode
+from rushes.client.api import Uploads
+from rushes.client.calls import ONCE, Caller
+from rushes.client.digest import WholeDigest
+from rushes.client.engine import Engine, Handle
+from rushes.client.http import Stopped, Transport
+from rushes.client.journal import Entry, Journal, Place, State
+from rushes.client.limits import Limits
+from rushes.client.progress import Progress
+from rushes.client.session import Session
+from rushes.client.source import Identity, LocalFile, difference, was_touched
+from rushes.client.transfer import Begun, Transfer
+from rushes.client.wish import Wish
+from rushes.errors import Conflict, Forbidden, NotFound, Problem, Unauthenticated, Unavailable
+from rushes.model import UploadState
+from rushes.plan import PartPlan, eager_part_size
+from rushes.wire import UploadView
+
+NOTE_EVERY = 2.0  # seconds between two notes of how much is held
+NOT_KEPT = frozenset({"file_missing", "file_directory", "file_special", "file_empty"})  # if nothing was begun
+ENDED = frozenset({UploadState.ABORTED, UploadState.EXPIRED, UploadState.REJECTED, UploadState.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class UploadResult:
+    upload_id: UUID
+    asset_id: UUID
+    title_id: UUID
+    size: int  # bytes
+    part_size: int  # bytes
+    part_count: int
+    checksum: str  # CRC64NVME of the whole file, base64, of what was sent; empty if it had been ingested before
+    sent: int  # bytes sent, repeated ones included
+    seconds: float
+
+
+class JobState(StrEnum):
+    """In words for people."""
+
+    WAITING = "waiting"
+    UPLOADING = "uploading"
+    DONE = "done"
+    PAUSED = "paused"  # by `pause`, or by itself after no progress
+    STOPPED = "stopped"  # by Ctrl-C, or by closing its client
+    ELSEWHERE = "elsewhere"  # another process is at it
+    FAILED = "failed"
+    SKIPPED = "skipped"  # left out of a folder: hidden, empty, no file, or there already under another name
+
+
+class Job:
+    """One file of an `Uploader`, to be watched by whoever asked for it."""
+
+    def __init__(self, entry: Entry, size: int, *, anew: bool) -> None:
+        self.entry = entry
+        self.size = size  # bytes
+        self.notices: list[str] = []  # what people should know though nothing is wrong
+        self.error: BaseException | None = None
+        self.result: UploadResult | None = None
+        self.transfer: Transfer | None = None
+        self.handle: Handle | None = None
+        self.open = ExitStack()  # the file and its claim
+        self.file: LocalFile | None = None
+        self.identity: Identity | None = None
+        self.anew = anew
+        self.pausing = False
+        self.began_at: float | None = None
+        self.noted_at = 0.0
+        self.ended = threading.Event()
+
+    @property
+    def progress(self) -> Progress | None:
+        return None if self.transfer is None else self.transfer.progress()
+
+    @property
+    def state(self) -> JobState:
+        if not self.ended.is_set():
+            return JobState.WAITING if self.began_at is None else JobState.UPLOADING
+        code = self.error.code if isinstance(self.error, Problem) else None
+        if self.error is None:
+            return JobState.DONE
+        if code in {"paused", "no_progress"}:
+            return JobState.PAUSED
+        if code == "upload_elsewhere":
+            return JobState.ELSEWHERE
+        return JobState.STOPPED if isinstance(self.error, Stopped) else JobState.FAILED
+
+    def say(self, text: str) -> None:
+        if text not in self.notices:
+            self.notices.append(text)
+
+    def cancel(self) -> None:
+        if self.handle is not None:
+            self.handle.cancel()
+
+    def pause(self) -> None:
+        self.pausing = True
+        self.cancel()
+
+
+class Uploader:
+    """Uploads of paths under one token. Safe to use from many threads."""
+
+    def __init__(self, engine: Engine, transport: Transport, caller: Caller, token: str, journal: Journal) -> None:
+        self.journal = journal
+        self.place = Place(caller.url.rstrip("/"), owner_of(token))
+        self._engine = engine
+        self._transport = transport
+        self._caller = caller
+        self._uploads = Uploads(caller.but(patience=ONCE))  # the engine asks again
+
+    # --- what is asked for ----------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        wishes: Sequence[Wish],
+        *,
+        anew: bool = False,
+        keep: bool = False,
+        limits: Limits | None = None,
+        on_end: Callable[[Job], None] | None = None,
+    ) -> list[Job]:
+        """Write all of them down, then begin each when its turn comes, in order.
+
+        `anew` drops what was begun of them. With `keep` they stay in the journal after they are ingested, for whoever
+        follows them further, until `done`. Raises `Unavailable` (journal_unavailable), and what `Wish` raises.
+        """
+        entries = self.journal.queue(self.place, [replace(wish, path=wish.path.resolve()) for wish in wishes])
+        sizes = [wish.size for wish in wishes]
+        return self._started(entries, sizes, anew=anew, keep=keep, limits=limits, on_end=on_end)
+
+    def go_on(
+        self,
+        entries: Sequence[Entry],
+        *,
+        anew: bool = False,
+        keep: bool = False,
+        limits: Limits | None = None,
+        on_end: Callable[[Job], None] | None = None,
+    ) -> list[Job]:
+        """Go on with rows of the journal."""
+        sizes = [entry.size or 0 for entry in entries]
+        return self._started(entries, sizes, anew=anew, keep=keep, limits=limits, on_end=on_end)
+
+    def _started(
+        self,
+        entries: Sequence[Entry],
+        sizes: Sequence[int],
+        *,
+        anew: bool,
+        keep: bool,
+        limits: Limits | None,
+        on_end: Callable[[Job], None] | None,
+    ) -> list[Job]:
+        jobs = [Job(entry, size, anew=anew) for entry, size in zip(entries, sizes, strict=True)]
+        for job in jobs:
+            self._start(job, keep=keep, limits=limits or self._engine.limits, on_end=on_end)
+        return jobs
+
+    def _start(self, job: Job, *, keep: bool, limits: Limits, on_end: Callable[[Job], None] | None) -> None:
+        def ended(outcome: BaseException | None) -> None:
+            try:
+                self._ended(job, outcome, keep=keep)
+            except Problem as problem:
+                job.error = job.error or problem
+            finally:
+                job.open.close()
+                job.ended.set()
+                if on_end is not None:
+                    on_end(job)
+
+        job.transfer = Transfer(
+            self._engine,
+            self._transport,
+            job.size,
+            prepare=lambda: self._prepared(job, limits),
+            limits=limits,
+            on_end=ended,
+        )
+        job.handle = self._engine.add(job.transfer)
+
+    def titles_of(self, paths: Iterable[Path]) -> list[UUID]:
+        """Titles that rows of these files name: those that were made for several files together."""
+        wanted = {path.resolve() for path in paths}
+        rows = self.journal.all(self.place)
+        found = [row.request.title_id for row in rows if row.path in wanted and row.request.title_id is not None]
+        return list(dict.fromkeys(found))
+
+    def done(self, job: Job) -> None:
+        """Whoever followed a job that was kept has heard what became of it."""
+        self.journal.done(job.entry)
+
+    def drop(self, entry: Entry) -> None:
+        """Give up the upload of a row: on the server, then here. Raises `Unavailable` and what the server says,
+        `Conflict` (upload_elsewhere) while somebody is at it."""
+        if (who := self.journal.holder(entry)) is not None:
+            raise Conflict("upload_elsewhere", f"{entry.path} is being uploaded by {who}: pause it first.", pid=who.pid)
+        self._give_up(entry)
+        self.journal.forget(entry)
+
+    def pauses(self, jobs: Iterable[Job]) -> None:
+        """Stop those of these jobs that somebody asked to pause."""
+        asked = self.journal.pause_asked()
+        for job in jobs:
+            if job.entry.id in asked and not job.ended.is_set():
+                job.pause()
+
+    # --- before the first byte --------------------------------------------------------------------------------------
+
+    def _prepared(self, job: Job, limits: Limits) -> Begun:
+        """What is to be done for one file. May be repeated after an error: every step is safe to repeat."""
+        identity = self._look(job)
+        entry = job.entry = self._row(job.entry, identity)
+        if job.anew:
+            self._give_up(entry)
+            entry = job.entry = self.journal.anew(entry)
+            job.anew = False
+        if entry.state is State.DONE:
+            if entry.identity is not None and entry.plan is not None and _is_same(entry.identity, identity):
+                job.say("It was uploaded before.")
+                return self._finished(job, entry)
+            entry = self.journal.anew(entry)
+        if entry.state is State.INTENDED and (entry.identity is None or not _is_same(entry.identity, identity)):
+            self._give_up(entry)
+            entry = self.journal.anew(entry)
+        job.began_at = job.began_at or time.monotonic()
+        if entry.state in {State.BEGUN, State.STORED}:
+            found = self._found(job, entry, identity, limits)
+            if found is not None:
+                return found
+            entry = self.journal.anew(entry)
+        return self._new(job, entry, identity, limits)
+
+    def _look(self, job: Job) -> Identity:
+        """Open and claim the file, once."""
+        if job.file is None or job.identity is None:
+            with ExitStack() as stack:
+                file = stack.enter_context(LocalFile(job.entry.path))
+                identity = file.identify()
+                stack.enter_context(self.journal.claim(self.place, identity, job.entry.path))
+                job.open = stack.pop_all()
+            job.file, job.identity, job.size = file, identity, identity.size
+            if job.transfer is not None:
+                job.transfer.size = identity.size
+        return job.identity
+
+    def _row(self, entry: Entry, identity: Identity) -> Entry:
+        """The row as it is now; that of another name of the file, or of another address of the server, where this file
+        was begun under it."""
+        now = self.journal.get(entry.id)
+        if now is None:
+            raise Conflict("upload_cancelled", f"{entry.path} was cancelled meanwhile.")
+        if now.state is not State.QUEUED:
+            return now
+        other = self.journal.same_file(now, identity)
+        if other is not None:
+            return self.journal.adopt(now, other)
+        for elsewhere in self.journal.elsewhere(now):
+            if self._knows(elsewhere):
+                return self.journal.adopt(now, elsewhere)
+        return now
+
+    def _knows(self, entry: Entry) -> bool:
+        """Whether the upload of a row from another address is this server's."""
+        try:
+            return entry.plan is not None and bool(self._view(entry))
+        except (NotFound, Unauthenticated, Forbidden):
+            return False
+
+    def _new(self, job: Job, entry: Entry, identity: Identity, limits: Limits) -> Begun:
+        wanted = {"size": identity.size}
+        if entry.request.part_size is None and (eager := eager_part_size(identity.size)) is not None:
+            wanted["part_size"] = eager
+        entry = job.entry = self.journal.intend(entry, identity, entry.request.model_copy(update=wanted))
+        try:
+            begun = self._uploads.begin(entry.request, entry.key)
+        except Conflict as problem:
+            if problem.code != "idempotency_key_reused":
+                raise
+            job.entry = self.journal.anew(entry)
+            raise Unavailable(problem.code, problem.message) from problem
+        entry = job.entry = self.journal.begun(entry, begun)
+        session = Session(
+            PartPlan(identity.size, begun.part_size, begun.part_count), limits, algorithm=begun.checksum_algorithm
+        )
+        return self._on(job, entry, session, self._caller.bearing(begun.token))
+
+    def _found(self, job: Job, entry: Entry, identity: Identity, limits: Limits) -> Begun | None:
+        """Go on with what the server has; None where that came to nothing and a new upload has to begin."""
+        assert entry.identity is not None, "written before it was begun"
+        assert job.file is not None, "opened before"
+        changed = difference(entry.identity, identity)
+        try:
+            view, caller = self._view(entry)
+        except NotFound:
+            job.say("The server does not know the upload begun before any more; it begins anew.")
+            return None
+        except Unavailable:
+            if changed is not None:
+                raise _changed(entry, changed, job.file) from None
+            raise
+        if view.state == UploadState.INGESTED:
+            if changed is None:
+                return self._finished(job, entry)
+            job.say(f"What the file held before was uploaded whole (asset {view.asset_id}); what it holds now is new.")
+            return None
+        if view.state in ENDED:
+            why = f": {view.problem.message}" if view.problem is not None else ""
+            job.say(f"The upload begun before is {view.state}{why}; it begins anew.")
+            return None
+        if changed is not None:
+            raise _changed(entry, changed, job.file)
+        if was_touched(entry.identity, identity):
+            job.say("The file was touched or copied since; every part read before is compared.")
+            entry = self.journal.touched(entry, identity)
+        entry = job.entry = self.journal.begun(entry, view)
+        session = Session(
+            PartPlan(identity.size, view.part_size, view.part_count),
+            limits,
+            view.parts or [],
+            algorithm=view.checksum_algorithm,
+            known=self.journal.parts(entry.id),
+        )
+        return self._on(job, entry, session, caller)
+
+    def _view(self, entry: Entry) -> tuple[UploadView, Caller]:
+        """The upload as the server has it, storage asked first; and who may go on with it: the upload's own token, which
+        outlives most others, else ours."""
+        assert entry.plan is not None, "only what was begun can be looked at"
+        upload_id, token = entry.plan.upload_id, entry.plan.token
+        if token is not None:
+            caller = self._caller.bearing(token)
+            try:
+                return _seen(Uploads(caller.but(patience=ONCE)), upload_id), caller
+            except (Unauthenticated, Forbidden, NotFound):
+                pass  # the server's secret is another one by now, or the token has expired: ours decides
+        return _seen(self._uploads, upload_id), self._caller
+
+    def _on(self, job: Job, entry: Entry, session: Session, caller: Caller) -> Begun:
+        assert entry.plan is not None, "begun"
+        assert job.file is not None, "opened before"
+        whole = WholeDigest(job.file, entry.declare) if entry.declare else None
+        known = self.journal.parts(entry.id)
+
+        def on_read(number: int, crc: int, checksum: str) -> None:
+            if known.get(number) != (crc, checksum):
+                self._note(job, lambda: self.journal.part_read(entry.id, number, crc, checksum))
+            if time.monotonic() - job.noted_at > NOTE_EVERY and job.progress is not None:
+                job.noted_at, held = time.monotonic(), job.progress.held
+                self._note(job, lambda: self.journal.holds(entry.id, held))
+
+        return Begun(job.file, entry.plan.upload_id, session, caller, on_read=on_read, whole=whole)
+
+    def _note(self, job: Job, write: Callable[[], None]) -> None:
+        """A note that cannot be written does not stop an upload: it is only compared with less, should it be resumed."""
+        try:
+            write()
+        except Unavailable as problem:
+            job.say(problem.message)
+
+    def _finished(self, job: Job, entry: Entry) -> Begun:
+        """An upload that has nothing left to do."""
+        assert entry.plan is not None, "begun"
+        assert job.file is not None, "opened before"
+        plan = PartPlan(job.file.size, entry.plan.part_size, entry.plan.part_count)
+        session = Session(plan, self._engine.limits, algorithm=entry.plan.algorithm)
+        session.was_looked_at(ingested=True, finalizing=False, now=self._engine.clock())
+        return Begun(job.file, entry.plan.upload_id, session, self._caller)
+
+    def _give_up(self, entry: Entry) -> None:
+        """Abort what was begun, or may have been. What has ended over there needs no abort."""
+        upload_id = None if entry.plan is None else entry.plan.upload_id
+        if entry.state is State.INTENDED:
+            try:
+                upload_id = self._uploads.begin(entry.request, entry.key).upload_id
+            except Unavailable:
+                raise
+            except Problem:
+                return  # refused: then nothing was begun
+        if upload_id is not None and entry.state is not State.DONE:
+            try:
+                self._uploads.abort(upload_id)
+            except (NotFound, Conflict):
+                return  # it is over
+
+    # --- after the last -----------------------------------------------------------------------------------------------
+
+    def _ended(self, job: Job, outcome: BaseException | None, *, keep: bool) -> None:
+        entry, transfer = job.entry, job.transfer
+        assert transfer is not None, "it has ended"
+        begun = transfer.begun
+        if outcome is None and begun is not None:
+            job.result = self._result(job, begun)
+            job.entry = self.journal.stored(entry)
+            if not keep:
+                self.journal.done(job.entry)
+            return
+        job.error = outcome
+        if job.pausing and isinstance(outcome, Stopped):
+            job.error = Unavailable("paused", "Paused; `rushes resume` goes on with it.")
+        if not isinstance(job.error, Problem):
+            why: Problem = Unavailable("unexpected", f"{type(outcome).__name__}: {outcome}")
+        else:
+            why = job.error
+        if why.code == "upload_elsewhere":
+            return  # its row is another's
+        if why.code in NOT_KEPT and entry.plan is None:
+            self.journal.forget(entry)
+            return
+        self.journal.stopped(entry, why, None if begun is None else transfer.progress().held)
+
+    def _result(self, job: Job, begun: Begun) -> UploadResult:
+        plan, transfer = job.entry.plan, job.transfer
+        assert plan is not None, "begun"
+        assert transfer is not None, "it has ended"
+        return UploadResult(
+            upload_id=plan.upload_id,
+            asset_id=plan.asset_id,
+            title_id=plan.title_id,
+            size=begun.file.size,
+            part_size=plan.part_size,
+            part_count=plan.part_count,
+            checksum=encode(begun.session.crc()) if begun.session.complete else "",
+            sent=transfer.sent,
+            seconds=time.monotonic() - (job.began_at or time.monotonic()),
+        )
+
+
+def owner_of(token: str) -> str:
+    """Whose uploads a token's are, as it says itself: its issuer, tenant and bearer; "" of one that says nothing.
+
+    Nothing is verified here: it keeps the uploads of two people at one machine apart, the server guards them.
+    """
+    try:
+        payload = token.split(".")[1]
+        told = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        return "/".join(str(told.get(name, "")) for name in ("iss", "tenant", "sub"))
+    except (IndexError, ValueError, AttributeError):
+        return ""
+
+
+def _seen(uploads: Uploads, upload_id: UUID) -> UploadView:
+    """The upload with what storage has of it; as the server knows it, when storage is away."""
+    try:
+        return uploads.get(upload_id, reconcile=True)
+    except Unavailable:
+        return uploads.get(upload_id)
+
+
+def _is_same(before: Identity, now: Identity) -> bool:
+    return difference(before, now) is None and not was_touched(before, now)
+
+
+def _changed(entry: Entry, changed: str, file: LocalFile) -> Conflict:
+    since = datetime.fromtimestamp(entry.since, UTC).astimezone()
+    modified = datetime.fromtimestamp(file.identity.mtime_ns / 1e9, UTC).astimezone()
+    return Conflict(
+        "file_changed",
+        f"{entry.path} is not what was being uploaded since {since:%Y-%m-%d %H:%M} any more. It {changed}"
+        f" (last modified {modified:%Y-%m-%d %H:%M:%S}). Nothing of it was mixed into the upload. To drop what was "
+        "uploaded and begin with the file as it is now: rushes upload --anew.",
+        path=str(entry.path),
+    )
