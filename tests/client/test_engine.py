@@ -268,3 +268,21 @@ def test_a_server_that_stays_away_is_given_up(site: Site) -> None:
         with pytest.raises(Unavailable):
             client.engine.add(transfer).wait(5)
         assert transfer.progress().retries == 3
+
+
+def test_a_rate_limit_holds_and_can_change_while_it_runs(site: Site, make_file: MakeFile) -> None:
+    with Client(site.url, TOKEN, limits=HASTY) as client:
+        client.engine.rate.set(4 * MIB)
+        path = make_file(24 * MIB)
+        file = LocalFile(path)
+        begun = client.uploads.begin(_begin(path), "key")
+        session = Session(PartPlan(file.size, begun.part_size, begun.part_count), HASTY)
+        upload = Begun(file, begun.upload_id, session, client._caller.bearing(begun.token))
+        transfer = Transfer(client.engine, client._transport, file.size, begun=upload, limits=HASTY)
+        started = time.monotonic()
+        handle = client.engine.add(transfer)
+        assert not handle.wait(2)
+        assert transfer.sent <= 4 * MIB * (time.monotonic() - started + 0.3)
+        client.engine.rate.set(None)
+        assert handle.wait(20)
+        assert time.monotonic() - started < 5.5, "the limit was taken away"

@@ -9,6 +9,8 @@ Who is served: files of at most 64 MiB are *small*, in the order in which they w
 the fewest lines comes first. Half of the lines are the large ones', the other half the small ones', and what either does
 not use the other may. So a small file never waits behind a large one, nor the other way round.
 
+How many lines there are follows from what they carry (`pace.py`); how fast they are may be limited (`rate`).
+
 Memory: 6 MB for each line, 1 MB for each reader, 3 MB for the ledger of the largest upload; nothing grows with a file.
 """
 
@@ -24,9 +26,10 @@ from typing import Protocol
 from rushes.client.actions import Action, End, Room, Takes, Wait, Work
 from rushes.client.http import Stopped
 from rushes.client.limits import Limits
+from rushes.client.pace import Pace, RateLimit
 
 SMALL = 64 << 20  # bytes: one ordinary part
-START = 4  # lines
+SAMPLE = 0.25  # seconds between two looks at what the lines carry
 READERS = 2  # one core computes checksums faster than most lines carry bytes
 QUESTIONS = 8  # at once: many small files begin and end beside each other
 NEVER = float("inf")
@@ -124,6 +127,10 @@ class Engine:
         self._followers = 0
         self._looking = 0  # threads that are about to look for work
         self._busy = dict.fromkeys(Takes, 0)
+        self.rate = RateLimit(clock)  # may be set at any time
+        self._pace = Pace(self.limits.most_lines, fixed=self.limits.parallel)
+        self._carried = 0  # bytes of parts that landed or are under way
+        self._sampled_at = 0.0
         self._turn = 0
         self._small_last = False
         self._closed = False
@@ -160,6 +167,22 @@ class Engine:
         for thread in [*self._threads]:
             thread.join()
 
+    def carried(self, count: int) -> None:
+        """So many bytes more have left on the lines; less than none when those of a part were in vain. Under the lock."""
+        self._carried += count
+        now = self.clock()
+        if now - self._sampled_at < SAMPLE:
+            return
+        self._sampled_at, before = now, self._pace.lines
+        self._pace.sample(now, self._carried, busy=self._busy[Takes.LINE] >= before)
+        if self._pace.lines > before:
+            self._wake()
+
+    def pushed_back(self) -> None:
+        """The other side says that it is too busy."""
+        with self.lock:
+            self._pace.pushed_back(self.clock())
+
     # --- who is served ----------------------------------------------------------------------------------------------
 
     def _admit(self) -> None:
@@ -173,7 +196,7 @@ class Engine:
 
     def _lines(self) -> int:
         asked = max((entry.task.parallel or 0 for entry in self._active), default=0)
-        return min(max(self.limits.parallel or START, asked), self.limits.most_lines)
+        return min(max(self._pace.lines, asked), self.limits.most_lines)
 
     def _pick(self, now: float) -> tuple[_Entry, Work | None] | float | None:
         """The next action and whose it is (None: its end); or the time at which to look again, if there is one."""

@@ -99,7 +99,7 @@ class CurlTransport:
         *,
         user_agent: str = "rushes",
         connect_seconds: float = 10.0,
-        stall_seconds: float = 30.0,
+        stall_seconds: float = 25.0,
         reply_seconds: float = 120.0,
     ) -> None:
         self._user_agent = user_agent
@@ -295,7 +295,9 @@ class _Flight:
 
     def _on_read(self, most: int) -> bytes | memoryview | int:
         try:
-            return self._stream.read(most)
+            block = self._stream.read(most)
+            self._moved_at = time.monotonic()  # all before is sent; reading may have waited for a slow disk or a rate
+            return block
         except BaseException as error:  # noqa: BLE001 - libcurl must not see it; `run` raises it again
             self._error = error
             return int(pycurl.READFUNC_ABORT)

@@ -41,14 +41,16 @@ class Meter:
         self._moving: dict[int, int] = {}
         self._samples = deque([(now, 0)])
 
-    def moved(self, number: int, sent: int) -> None:
-        """`sent` bytes of part `number` have left so far."""
-        self.sent += max(0, sent - self._moving.get(number, 0))
+    def moved(self, number: int, sent: int) -> int:
+        """`sent` bytes of part `number` have left so far; how many more than were known."""
+        before = self._moving.get(number, 0)
+        self.sent += max(0, sent - before)
         self._moving[number] = sent
+        return sent - before
 
-    def landed(self, number: int) -> None:
-        """Part `number` is under way no more, for better or worse."""
-        self._moving.pop(number, None)
+    def landed(self, number: int) -> int:
+        """Part `number` is under way no more, for better or worse; the bytes of it that had left."""
+        return self._moving.pop(number, 0)
 
     @property
     def moving(self) -> int:

@@ -20,6 +20,7 @@ from rushes.client.digest import WholeDigest
 from rushes.client.engine import Engine, Handle
 from rushes.client.http import Request, Stopped, Transport
 from rushes.client.limits import Limits
+from rushes.client.pace import Paced
 from rushes.client.progress import Meter, OnProgress, Progress
 from rushes.client.session import Session, backoff
 from rushes.client.source import LocalFile
@@ -224,7 +225,8 @@ class Transfer:
 
     def _put(self, action: Put) -> None:
         number, grant = action.number, action.grant
-        body = self._on.file.slice(action.offset, self._on.session.plan.length(number))
+        file = self._on.file.slice(action.offset, self._on.session.plan.length(number))
+        body = Paced(file, self._engine.rate, self._stop.is_set)
         request = Request(
             grant.method,
             grant.url,
@@ -243,18 +245,22 @@ class Transfer:
             etag = reply.headers.get("etag")
             if 200 <= reply.status < 300 and etag:
                 self._moved(number, body.length)
-                self._landed(number, lambda now: self._on.session.was_put(number, etag, now))
+                self._landed(lambda now: self._on.session.was_put(number, etag, now), number)
                 return
             verdict = judge(reply) if not 200 <= reply.status < 300 else without_etag(reply)
-        self._landed(number, lambda now: self._on.session.put_failed(number, verdict, now))
+        if verdict.busy:
+            self._engine.pushed_back()
+        self._landed(lambda now: self._on.session.put_failed(number, verdict, now), number, wasted=True)
 
     def _moved(self, number: int, sent: int) -> None:
         with self._lock:
-            self._meter.moved(number, sent)
+            self._engine.carried(self._meter.moved(number, sent))
 
-    def _landed(self, number: int, outcome: Callable[[float], None]) -> None:
+    def _landed(self, outcome: Callable[[float], None], number: int, *, wasted: bool = False) -> None:
         with self._lock:  # a reentrant lock: one step for those who watch
-            self._meter.landed(number)
+            sent = self._meter.landed(number)
+            if wasted:
+                self._engine.carried(-sent)
             self._settle(outcome)
 
     def _complete(self, action: Complete) -> None:

@@ -27,6 +27,7 @@ class Verdict:
     move: Move
     problem: Problem
     pause: float = 0.0  # seconds the other side asked for
+    busy: bool = False  # the other side says that it is sent too much at once
 
 
 _REREAD = frozenset({"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "checksum_mismatch"})
@@ -54,6 +55,7 @@ def judge(reply: Reply) -> Verdict:
             Move.RETRY,
             Unavailable("storage_unavailable", f"The object store could not take a part ({said})."),
             _pause(reply),
+            busy=reply.status in {429, 503} or code == "SlowDown",
         )
     if reply.status in {401, 403}:
         return Verdict(
