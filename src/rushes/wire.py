@@ -19,6 +19,7 @@ from rushes.model import (
     Kind,
     Layout,
     OverallStatus,
+    Role,
     UploadState,
     Verification,
     Way,
@@ -338,6 +339,7 @@ class RenditionView(Reply):
     height: int | None
     duration: float | None
     extra: dict[str, Any]
+    checksum: str | None = Field(None, description="Of its bytes: CRC64NVME.")
     url: str = Field(description="Presigned; it expires.")
 
 
@@ -450,6 +452,19 @@ class UsageView(Reply):
 class CreatorUsage(Reply):
     creator: str
     used: UsageSums
+
+
+class Me(Reply):
+    """Whom a token speaks for."""
+
+    tenant: str
+    creator: str
+    role: Role
+    plan: str
+    title_id: UUID | None = Field(description="The token is for this title alone.")
+    upload_id: UUID | None = Field(description="The token is for this upload alone.")
+    issuer: str = Field(description="Who signed it.")
+    expires_at: datetime
 
 
 class Health(Reply):

@@ -26,7 +26,7 @@ OPERATIONS: list[Operation] = [
     if path.startswith("/v1/")
 ]
 ADDRESSED = [operation for operation in OPERATIONS if "{" in operation[1]]
-SUMS = ("/v1/usage", "/v1/usage/creators")  # of bytes, not things with an id; who sees which is in test_usage.py
+SUMS = ("/v1/usage", "/v1/usage/creators", "/v1/me")  # not things with an id; who sees which is in test_usage.py
 LISTS = [
     (method, path)
     for method, path in OPERATIONS

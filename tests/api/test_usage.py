@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
 from rushes.errors import Invalid, NotFound
-from rushes.ingest import tenants
+from rushes.ingest import tenants, tokens
 from rushes.model import Role
 from rushes.plan import GB, MIN_PART
 from tests.ingest.equipment import Desk, Json, Person, problem, somebody
@@ -178,3 +178,29 @@ async def test_what_makes_no_sense_is_not_set(desk: Desk, wanted: dict[str, Any]
         await tenants.change(desk.ctx.db, name, tenants.Change(**wanted), datetime.now(UTC))
     with pytest.raises(NotFound):
         await tenants.find(desk.ctx.db, name, datetime.now(UTC))
+
+
+async def test_a_token_is_told_whom_it_speaks_for(desk: Desk) -> None:
+    title, upload = uuid4(), uuid4()
+    before = datetime.now(UTC).replace(microsecond=0)
+    for who in (
+        somebody(plan="user"),
+        somebody(Role.OPERATOR, title=title),
+        somebody(Role.SERVICE, plan="pro", upload=upload),
+    ):
+        told = await desk.person(who).read("me")
+        expires = datetime.fromisoformat(told.pop("expires_at"))
+        assert told == {
+            "tenant": who.tenant,
+            "creator": who.creator,
+            "role": who.role,
+            "plan": who.plan,
+            "title_id": None if who.title is None else str(title),
+            "upload_id": None if who.upload is None else str(upload),
+            "issuer": "rushes",
+        }
+        assert before < expires < before + timedelta(days=2)
+    forever = tokens.mint_for(desk.settings, somebody(), timedelta(days=365 * 7_000), datetime.now(UTC))
+    assert (await desk.with_token(forever).get("/v1/me")).json()["expires_at"].startswith("90")
+    for token in (None, "nonsense"):
+        assert (await desk.with_token(token).get("/v1/me")).status_code == 401

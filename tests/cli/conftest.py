@@ -10,6 +10,8 @@ import pytest
 
 from rushes.cli import main
 from tests.client.equipment import TOKEN, Site, serving
+from tests.e2e import equipment as e2e
+from tests.e2e.equipment import Site as Stack
 
 Rushes = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -80,3 +82,16 @@ def clip(tmp_path: Path) -> Path:
     path = tmp_path / "clip one.mov"
     path.write_bytes(os.urandom(1000))
     return path
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A whole stack, for commands that need one; all tests of a run share it."""
+    with e2e.site(tmp_path_factory.mktemp("a stack") / "data dir") as running:
+        yield running
+
+
+@pytest.fixture
+def signed_in(stack: Stack) -> tuple[str, ...]:
+    """Options that name the whole stack."""
+    return ("--server", stack.running.api_url, "--token", stack.token)

@@ -9,7 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from rushes.errors import Unauthenticated
 from rushes.ingest.context import Context
-from rushes.ingest.tokens import Verifier
+from rushes.ingest.tokens import Proof, Verifier
 from rushes.model import Principal
 
 bearer = HTTPBearer(auto_error=False, description="A token from `rushes token` or from a configured issuer.")
@@ -28,9 +28,14 @@ async def _bearer(credentials: Annotated[HTTPAuthorizationCredentials | None, De
 Bearer = Annotated[str, Depends(_bearer)]
 
 
-async def _principal(request: Request, token: Bearer) -> Principal:
-    return await cast(Verifier, request.app.state.verifier).verify(token)
+async def _proof(request: Request, token: Bearer) -> Proof:
+    return await cast(Verifier, request.app.state.verifier).read(token)
+
+
+async def _principal(proof: Annotated[Proof, Depends(_proof)]) -> Principal:
+    return proof.who
 
 
 Ctx = Annotated[Context, Depends(_context)]
 Who = Annotated[Principal, Depends(_principal)]
+Proven = Annotated[Proof, Depends(_proof)]

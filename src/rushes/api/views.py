@@ -131,6 +131,7 @@ def _rendition(row: Rendition, links: Links) -> wire.RenditionView:
         height=row.height,
         duration=row.duration,
         extra=row.extra,
+        checksum=row.checksum,
         url=links.rendition(row),
     )
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from rushes import __version__
-from rushes.cli import checksum, doctor, events, exits, ingest, roles, sweep, tenant, token, up, uploads, usage
+from rushes.cli import checksum, doctor, events, exits, ingest, login, roles, sweep, tenant, token, up, uploads, usage
 
 HELP = """
 Media ingest straight into object storage: planned, signed, verified, processed.
@@ -46,6 +46,9 @@ def _app() -> typer.Typer:
     for function in (
         ingest.ingest,
         checksum.checksum,
+        login.login,
+        login.logout,
+        login.whoami,
         uploads.ls,
         uploads.status,
         uploads.abort,

@@ -14,7 +14,7 @@ Server = Annotated[
         envvar="RUSHES_SERVER",
         metavar="URL",
         show_default=False,
-        help="The API's address. Without it, the stack that runs on this machine.",
+        help="The API's address. Without it, that of the last `rushes login`, else the stack that runs here (`local`).",
     ),
 ]
 Token = Annotated[
@@ -25,7 +25,7 @@ Token = Annotated[
         metavar="TOKEN",
         show_default=False,
         show_envvar=True,
-        help="Who you are. The local stack needs none.",
+        help="Who you are. Not needed after `rushes login`, nor for the local stack.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]

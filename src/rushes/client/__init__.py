@@ -25,7 +25,7 @@ from uuid import UUID, uuid4
 from rushes import __version__
 from rushes.checksum import encode
 from rushes.client import stream
-from rushes.client.api import Assets, Jobs, Titles, Uploads, Usage, health
+from rushes.client.api import Assets, Jobs, Titles, Uploads, Usage, health, me
 from rushes.client.calls import Caller, Patience
 from rushes.client.engine import Engine
 from rushes.client.folder import gather
@@ -43,7 +43,18 @@ from rushes.errors import Conflict, Invalid, NotFound, Rejected, Unavailable
 from rushes.kinds import content_type as content_type_of
 from rushes.model import ChecksumAlgorithm, Layout, OverallStatus
 from rushes.plan import PartPlan, eager_part_size
-from rushes.wire import AssetView, BeginUpload, Event, Health, HeldPart, NewTitle, StatusView, UploadBegun, UploadView
+from rushes.wire import (
+    AssetView,
+    BeginUpload,
+    Event,
+    Health,
+    HeldPart,
+    Me,
+    NewTitle,
+    StatusView,
+    UploadBegun,
+    UploadView,
+)
 
 __all__ = [
     "Client",
@@ -126,6 +137,10 @@ class Client:
     def check(self) -> Health:
         """Whether a rushes API answers at this address; needs no token. Gives up after two tries."""
         return health(self._caller.but(patience=Patience(tries=2)))
+
+    def me(self) -> Me:
+        """Whom the token speaks for, and until when. Raises `Unauthenticated` for one that is not valid there."""
+        return me(self._caller)
 
     def upload(
         self,

@@ -23,6 +23,7 @@ from rushes.wire import (
     GrantRequest,
     Health,
     JobView,
+    Me,
     NewTitle,
     Page,
     StatusView,
@@ -214,6 +215,11 @@ class Usage:
             yield from page.items
             if (cursor := page.next) is None:
                 return
+
+
+def me(caller: Caller) -> Me:
+    """`GET /v1/me`: whom the token speaks for, and until when."""
+    return caller.call("GET", "v1/me", Me)
 
 
 def health(caller: Caller) -> Health:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from rushes.plan import QUOTA_PLANS
 
 REQUIRED = ["exp", "iss", "aud", "sub", "tenant"]
 LEEWAY = timedelta(seconds=30)
+LATEST = 253_402_300_799  # seconds: the end of the year 9999
 MAX_ID = 200  # characters of a tenant or creator id
 
 
@@ -75,6 +77,15 @@ def check_secret(secret: str) -> None:
         raise Misconfigured("token_secret_short", f"The token secret must have at least {MIN_SECRET} bytes.")
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Whom a token speaks for, who says so, and until when."""
+
+    who: Principal
+    issuer: str
+    expires_at: datetime
+
+
 class Verifier:
     """Tells who a token speaks for. Foreign public keys are fetched when first needed and cached for five minutes."""
 
@@ -91,6 +102,10 @@ class Verifier:
 
     async def verify(self, token: str) -> Principal:
         """The principal behind `token`. Raises `Unauthenticated`, or `Unavailable` when an issuer's keys cannot be had."""
+        return (await self.read(token)).who
+
+    async def read(self, token: str) -> Proof:
+        """All that a token proves. Raises as `verify` does."""
         try:
             foreign = self._issuer_of(token) if self._foreign else None
             claims = await self._foreign_claims(token, foreign) if foreign else self._own_claims(token)
@@ -98,7 +113,7 @@ class Verifier:
             raise Unauthenticated("token_expired", "The token has expired; get a new one.") from error
         except (jwt.InvalidTokenError, jwt.PyJWKClientError) as error:
             raise Unauthenticated("token_invalid", f"The token is not valid here: {_reason(error)}.") from error
-        return principal_of(claims)
+        return Proof(principal_of(claims), claims["iss"], _moment(claims["exp"]))
 
     def _issuer_of(self, token: str) -> Issuer | None:
         """The foreign issuer that the token names; nothing of it is believed yet."""
@@ -171,6 +186,11 @@ def _identifier(value: object) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID or not value.isprintable():
         raise ValueError(f"tenant and sub must be printable texts of 1 to {MAX_ID} characters")
     return value
+
+
+def _moment(seconds: float) -> datetime:
+    """A time of a token as a time of ours; what lies beyond the calendar is its end."""
+    return datetime.fromtimestamp(min(int(seconds), LATEST), UTC)
 
 
 def _reason(error: Exception) -> str:

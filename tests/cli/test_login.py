@@ -1,0 +1,203 @@
+"""`login`, `logout`, `whoami`, and whose token a command takes, against a whole stack."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Thread
+from uuid import uuid4
+
+import pytest
+
+from rushes.cli import exits
+from rushes.client.credentials import Credentials, Login, server_of
+from rushes.errors import Misconfigured
+from rushes.ingest import tokens
+from rushes.model import Principal, Role
+from tests.cli.conftest import Rushes
+from tests.client.equipment import Site
+from tests.e2e.equipment import Site as Stack
+
+Typed = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def typed(rushes_here: Rushes, monkeypatch: pytest.MonkeyPatch) -> Typed:
+    """Run the command with something on stdin."""
+
+    def run(text: str, *arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        return rushes_here(*arguments, **env)
+
+    return run
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Credentials:
+    return Credentials(tmp_path / ".config" / "rushes" / "credentials.json")
+
+
+def token(stack: Stack, who: Principal, lifetime: timedelta = timedelta(days=30)) -> str:
+    secret = stack.running.environment["RUSHES_TOKEN_SECRET"]
+    return tokens.mint(secret, "rushes", "rushes", who, lifetime, datetime.now(UTC))
+
+
+def test_a_login_is_kept_and_used(stack: Stack, rushes_here: Rushes, typed: Typed, kept: Credentials) -> None:
+    url = stack.running.api_url
+    ann = token(stack, Principal("acme", "ann", Role.CREATOR, "pro"))
+    done = typed(f"{ann}\n", "login", f"{url}/v1/", "--token-stdin")
+    assert done.returncode == exits.OK, done.stderr
+    assert f"Logged in at {url} as ann of acme, creator, plan pro." in done.stdout
+    assert ann not in done.stdout + done.stderr
+    assert stat.S_IMODE(kept.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(kept.path.parent.stat().st_mode) == 0o700
+    said = rushes_here("whoami").stdout
+    for text in ("ann of acme, creator, plan pro", url, "from rushes login, is good until", "stored", "0 B of 50 GB"):
+        assert text in said
+    told = json.loads(rushes_here("whoami", "--json").stdout)
+    assert (told["creator"], told["role"], told["usage"]["plan"]) == ("ann", "creator", "pro")
+    assert rushes_here("ls").stdout == "No uploads yet.\n"
+    listed = rushes_here("login", "--list").stdout
+    assert listed.startswith(f"* {url}  ann of acme, the token is good until")
+    assert ann not in listed
+    assert rushes_here("logout").returncode == exits.OK
+    assert rushes_here("logout").returncode == exits.REFUSED
+    assert rushes_here("whoami").returncode == exits.UNAVAILABLE, "nothing is left of it"
+
+
+def test_options_go_before_the_environment_and_both_before_a_login(
+    stack: Stack, rushes_here: Rushes, kept: Credentials
+) -> None:
+    url = stack.running.api_url
+    of = {name: token(stack, Principal("acme", name)) for name in ("ann", "bob", "cid")}
+    kept.store(url, Login(token=of["ann"]))
+
+    def who(*options: str, **env: str) -> str:
+        told: str = json.loads(rushes_here("whoami", "--json", *options, **env).stdout)["creator"]
+        return told
+
+    assert who() == "ann"
+    assert who("--server", url) == "ann"
+    assert who(RUSHES_TOKEN=of["bob"]) == "bob"
+    assert who("--token", of["cid"], RUSHES_TOKEN=of["bob"]) == "cid"
+    here = str(stack.running.data_dir)
+    assert who("--server", "local", RUSHES_DATA_DIR=here) not in {"ann", "bob", "cid"}, "the person at the keyboard"
+    assert who(RUSHES_SERVER="local", RUSHES_DATA_DIR=here, RUSHES_TOKEN=of["bob"]) == "bob"
+    kept.forget(url)
+    assert who(RUSHES_DATA_DIR=here) not in {"ann", "bob", "cid"}
+
+
+def test_a_token_is_tried_before_it_is_kept(stack: Stack, typed: Typed, kept: Credentials, site: Site) -> None:
+    url = stack.running.api_url
+    old = token(stack, Principal("acme", "ann"), timedelta(hours=-1))
+    for given, said in ((old, "has expired"), ("nonsense", "not valid here"), ("", "no token on stdin")):
+        done = typed(given, "login", url, "--token-stdin")
+        assert done.returncode in {exits.REFUSED, exits.USAGE}
+        assert said in done.stderr
+    assert typed("x", "login", "http://127.0.0.1:9", "--token-stdin").returncode == exits.UNAVAILABLE
+    assert typed("x", "login", f"{site.url}/elsewhere", "--token-stdin").returncode == exits.REFUSED, "not rushes"
+    assert "--token-stdin" in typed("x", "login", url).stderr, "nobody is at the keyboard"
+    assert "rushes login https://" in typed("x", "login").stderr
+    assert not kept.path.exists()
+
+
+def test_an_expired_login_says_how_to_renew_it(stack: Stack, rushes_here: Rushes, kept: Credentials) -> None:
+    url = stack.running.api_url
+    kept.store(url, Login(token=token(stack, Principal("acme", "ann"), timedelta(hours=-1))))
+    done = rushes_here("ls")
+    assert done.returncode == exits.REFUSED
+    assert f"rushes login {url}" in done.stderr
+
+
+def test_a_token_for_one_upload_has_no_usage(stack: Stack, rushes_here: Rushes) -> None:
+    upload = uuid4()
+    narrow = token(stack, Principal("acme", "ann", upload=upload))
+    said = rushes_here("whoami", "--server", stack.running.api_url, "--token", narrow)
+    assert said.returncode == exits.OK, said.stderr
+    assert f"the upload {upload}" in said.stdout
+
+
+def test_a_token_typed_at_a_terminal_is_not_shown(stack: Stack, environment: dict[str, str], kept: Credentials) -> None:
+    leader, follower = pty.openpty()
+    ann = token(stack, Principal("acme", "ann"))
+    shown = bytearray()
+
+    def watch() -> None:
+        asked = False
+        while True:
+            try:
+                chunk = os.read(leader, 4096)
+            except OSError:  # EIO: the other side is closed
+                return
+            shown.extend(chunk)
+            if b"Token for" in shown and not asked:
+                asked = True
+                os.write(leader, f"{ann}\n".encode())
+
+    watching = Thread(target=watch)
+    watching.start()
+    command = [sys.executable, "-m", "rushes", "login", stack.running.api_url]
+    done = subprocess.run(
+        command, env=environment, stdin=follower, stdout=follower, stderr=follower, start_new_session=True, check=False
+    )
+    os.close(follower)
+    watching.join()
+    os.close(leader)
+    assert done.returncode == exits.OK, shown.decode()
+    assert b"Logged in at" in shown
+    assert ann.encode() not in shown
+    assert kept.default == stack.running.api_url
+
+
+def test_logins_at_once_lose_none(kept: Credentials) -> None:
+    names = [f"https://server-{n}.example" for n in range(20)]
+    threads = [Thread(target=kept.store, args=(name, Login(token=name))) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(kept.servers()) == set(names)
+    assert kept.default in names
+    assert [path.name for path in kept.path.parent.iterdir()] == ["credentials.json"]
+
+
+def test_the_newest_login_left_becomes_the_default(kept: Credentials) -> None:
+    start = datetime(2026, 11, 21, tzinfo=UTC)
+    for hour, name in enumerate("acb"):
+        kept.store(f"https://{name}.example", Login(token="t", stored_at=start + timedelta(hours=hour)))
+    assert kept.default == "https://b.example"
+    assert kept.forget("https://B.example:443/v1/")
+    assert kept.default == "https://c.example"
+    assert not kept.forget("https://b.example")
+
+
+def test_a_file_that_is_not_ours_is_left_alone(kept: Credentials) -> None:
+    kept.path.parent.mkdir(parents=True)
+    for text in ("no json", '{"servers": 5}', '["a"]', "\udcff"):
+        kept.path.write_bytes(text.encode("utf-8", "surrogateescape"))
+        before = kept.path.read_bytes()
+        with pytest.raises(Misconfigured, match="Delete that file"):
+            kept.store("https://a.example", Login(token="t"))
+        assert kept.path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("typed_", "named"),
+    [
+        ("https://Media.Example:443/v1/", "https://media.example"),
+        ("http://127.0.0.1:8420", "http://127.0.0.1:8420"),
+        ("http://host:80/under/v1", "http://host/under"),
+        ("https://ann@host/", "https://host"),
+        ("http://host:8080", "http://host:8080"),
+    ],
+)
+def test_one_server_has_one_name(typed_: str, named: str) -> None:
+    assert server_of(typed_) == named == server_of(named)
