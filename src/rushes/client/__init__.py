@@ -28,6 +28,7 @@ from rushes.client import stream
 from rushes.client.api import Assets, Jobs, Titles, Uploads, Usage, health, me
 from rushes.client.calls import Caller, Patience
 from rushes.client.engine import Engine
+from rushes.client.download import PARALLEL, Download, Downloaded, DownloadProgress, OnDownload, wanted
 from rushes.client.folder import gather
 from rushes.client.http import CurlTransport, Stopped, Transport
 from rushes.client.journal import Entry, Journal
@@ -57,7 +58,10 @@ from rushes.wire import (
 )
 
 __all__ = [
+    "ENDED",
     "Client",
+    "DownloadProgress",
+    "Downloaded",
     "JobState",
     "Journal",
     "Limits",
@@ -312,6 +316,38 @@ class Client:
         if status.status is not OverallStatus.PUBLISHED:
             raise _ended(status)
         return self.assets.get(asset_id)
+
+    def download(
+        self,
+        asset_id: UUID,
+        to: str | Path | None = None,
+        *,
+        rendition: str | None = None,
+        force: bool = False,
+        parallel: int = PARALLEL,
+        on_progress: OnDownload | None = None,
+    ) -> Downloaded:
+        """Bring an asset's original, or one of its renditions by name, to this disk; return when it is verified.
+
+        `to` is a folder or the file's new name; without it, the asset's own name in the current folder. A download that was
+        stopped or killed goes on when the same is called again. Another file of that name is never replaced unless by
+        `force`. `on_progress` is called five times a second, in the calling thread.
+
+        Raises `NotFound` (asset_not_found, rendition_not_found), `Conflict` (file_exists, download_elsewhere,
+        download_changed, not_stored), `Rejected` (download_corrupt), `Unavailable`, and `Stopped`.
+        """
+        what = wanted(self.assets.get(asset_id), rendition)
+        place = None if to is None else Path(to)
+        return Download(
+            self.assets,
+            self._transport,
+            what,
+            place,
+            force=force,
+            parallel=parallel,
+            on_progress=on_progress,
+            cancel=self._cancel,
+        ).run()
 
     def events(
         self,

@@ -27,6 +27,7 @@ from rushes.errors import Misconfigured, Problem, Unavailable
 
 MAX_REPLY = 32 << 20  # bytes; the largest page of a listing is a few MB
 UPLOAD_BUFFER = 2 << 20
+DOWNLOAD_BUFFER = 512 << 10  # for bodies that go into a sink
 STREAM_LOOK = 0.25  # seconds; the longest that a stream takes to notice that it shall stop
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -49,6 +50,15 @@ class Body(Protocol):
         """At most `most` bytes, valid until the next call; empty only at the end."""
 
 
+class Sink(Protocol):
+    """Takes the body of a good reply as it comes. What it raises ends the request and is raised by `send`."""
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """The reply is a 2xx; names of headers are in lower case."""
+
+    def write(self, chunk: bytes) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     method: str
@@ -58,6 +68,7 @@ class Request:
     fresh: bool = False  # on a new connection, with the address looked up anew
     seconds: float | None = None  # the most the whole request may take
     on_sent: Callable[[int], None] | None = None  # bytes of the body sent so far in this request
+    sink: Sink | None = None  # takes a good reply's body, of any length, in place of `Reply.body`
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +200,9 @@ class _Flight:
         self._cancel = cancel
         self._stall_seconds = stall_seconds
         self._reply_seconds = reply_seconds
+        self._status = 0
         self._headers: dict[str, str] = {}
+        self._sinking = False
         self._chunks: list[bytes] = []
         self._received = 0
         self._moved = (0, 0)
@@ -201,6 +214,8 @@ class _Flight:
         curl.setopt(pycurl.XFERINFOFUNCTION, self._on_progress)
         curl.setopt(pycurl.HEADERFUNCTION, self._on_header)
         curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
+        if self._request.sink is not None:
+            curl.setopt(pycurl.BUFFERSIZE, DOWNLOAD_BUFFER)
         body = self._request.body
         if isinstance(body, bytes):
             curl.setopt(pycurl.POSTFIELDS, body)
@@ -268,7 +283,8 @@ class _Flight:
             return 0
         body = self._request.body
         sent_all = body is None or isinstance(body, bytes) or up >= body.length
-        if now - self._moved_at > (self._reply_seconds if sent_all else self._stall_seconds):
+        thinking = sent_all and not down  # the other side may take its time before it begins to answer
+        if now - self._moved_at > (self._reply_seconds if thinking else self._stall_seconds):
             raise Unavailable(
                 "network_stalled",
                 f"{_place(self._request.url)} let {now - self._moved_at:.0f} seconds pass without a byte.",
@@ -277,13 +293,19 @@ class _Flight:
 
     def _on_header(self, line: bytes) -> None:
         self._moved_at = time.monotonic()  # libcurl counts bodies only
-        name, colon, value = line.decode("latin-1").partition(":")
+        text = line.decode("latin-1")
+        if text.startswith("HTTP/"):  # an interim reply came before: only the last one counts
+            self._headers.clear()
+            code = text.split(maxsplit=2)[1:2]
+            self._status = int(code[0]) if code and code[0].isascii() and code[0].isdigit() else 0
+            return
+        name, colon, value = text.partition(":")
         if colon:
             self._headers[name.strip().lower()] = value.strip()
-        elif name.startswith("HTTP/"):  # an interim reply came before: only the last one counts
-            self._headers.clear()
 
     def _on_body(self, chunk: bytes) -> int:
+        if self._request.sink is not None and 200 <= self._status < 300:
+            return self._sink(self._request.sink, chunk)
         self._received += len(chunk)
         if self._received > MAX_REPLY:
             self._error = Unavailable(
@@ -291,6 +313,17 @@ class _Flight:
             )
             return 0
         self._chunks.append(chunk)
+        return len(chunk)
+
+    def _sink(self, sink: Sink, chunk: bytes) -> int:
+        try:
+            if not self._sinking:
+                self._sinking = True
+                sink.begin(self._status, self._headers)
+            sink.write(chunk)
+        except BaseException as error:  # noqa: BLE001 - libcurl must not see it; `run` raises it again
+            self._error = error
+            return 0
         return len(chunk)
 
     def _on_read(self, most: int) -> bytes | memoryview | int:
