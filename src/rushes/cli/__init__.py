@@ -12,7 +12,22 @@ from typing import Annotated
 import typer
 
 from rushes import __version__
-from rushes.cli import checksum, doctor, events, exits, ingest, login, roles, sweep, tenant, token, up, uploads, usage
+from rushes.cli import (
+    checksum,
+    doctor,
+    events,
+    exits,
+    get,
+    ingest,
+    login,
+    roles,
+    sweep,
+    tenant,
+    token,
+    up,
+    uploads,
+    usage,
+)
 
 HELP = """
 Media ingest straight into object storage: planned, signed, verified, processed.
@@ -49,6 +64,7 @@ def _app() -> typer.Typer:
         login.login,
         login.logout,
         login.whoami,
+        get.get,
         uploads.ls,
         uploads.status,
         uploads.abort,

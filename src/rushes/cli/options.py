@@ -29,6 +29,7 @@ Token = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but errors.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(

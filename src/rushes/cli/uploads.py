@@ -17,11 +17,10 @@ from rushes.cli import asset as asset_page
 from rushes.cli import words
 from rushes.cli.connect import connected
 from rushes.cli.exits import one_line, printable
+from rushes.cli.find import status_of
 from rushes.cli.options import Json, Server, Token
-from rushes.client import Client
-from rushes.errors import NotFound
-from rushes.model import AssetState, OverallStatus, UploadState
-from rushes.wire import StatusView, UploadView
+from rushes.model import AssetState, UploadState
+from rushes.wire import UploadView
 
 Id = Annotated[UUID, typer.Argument(metavar="ID", help="Of an upload or an asset.", show_default=False)]
 
@@ -50,7 +49,7 @@ def status(id_: Id, server: Server = None, token: Token = None, as_json: Json = 
     Of a published asset, everything that was made.
     """
     with connected(server, token) as link:
-        found = _status(link.client, id_)
+        found = status_of(link.client, id_)
         asset = link.client.assets.get(found.asset_id) if found.upload_state == UploadState.INGESTED else None
     if as_json:
         _print_json(found if asset is None else asset)
@@ -83,31 +82,16 @@ def abort(
     print(f"The upload {upload_id} is aborted.")
 
 
-def _status(client: Client, id_: UUID) -> StatusView:
-    try:
-        return client.uploads.status(id_)
-    except NotFound:
-        return client.assets.status(id_)
-
-
 def _table(uploads: list[UploadView]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("upload", "state", "asset", "size", "held", "file"):
+    for name in ("upload", "status", "size", "held", "file"):
         table.add_column(name, justify="right" if name in {"size", "held"} else "left", no_wrap=name != "file")
     for upload in uploads:
         known = upload.size is not None
         size = words.size(upload.size) if upload.size is not None else "unknown"
         held = f"{upload.held.bytes / upload.max_size:.0%}" if known else words.size(upload.held.bytes)
-        asset = _asset_state(upload)
-        table.add_row(str(upload.id), upload.state, asset, size, held, Text(one_line(upload.filename)))
+        table.add_row(str(upload.id), upload.status, size, held, Text(one_line(upload.filename)))
     return table
-
-
-def _asset_state(upload: UploadView) -> str:
-    """Of an asset that has its file: until then it can only be pending."""
-    if upload.state is not UploadState.INGESTED:
-        return ""
-    return AssetState.PENDING if upload.status is OverallStatus.INGESTED else upload.status
 
 
 def _print_json(message: BaseModel) -> None:

@@ -210,8 +210,8 @@ class Ranges:
         """Storage refuses the link: expired, or for something that is not there. The next one is asked for."""
         del self._moving[block.index]
         self._todo.appendleft(block)
-        if link != self._link:
-            return  # it has been renewed meanwhile
+        if link != self._link or self._stale:
+            return  # it has been renewed meanwhile, or is about to be
         self._stale = True
         self._refused += 1
         if self._refused > REFUSALS:
