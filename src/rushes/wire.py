@@ -268,6 +268,7 @@ class UploadView(Reply):
     id: UUID
     asset_id: UUID
     title_id: UUID
+    title: str | None = Field(None, description="What the title is called; null when it is not yours to see.")
     creator: str
     state: UploadState
     status: OverallStatus = Field(
@@ -346,6 +347,7 @@ class RenditionView(Reply):
 class AssetView(Reply):
     id: UUID
     title_id: UUID
+    title: str | None = Field(None, description="What the title is called; null when it is not yours to see.")
     upload_id: UUID
     creator: str
     state: AssetState

@@ -51,10 +51,16 @@ class Shelf:
                 self.link_gets = 10
             return link == self.link
 
+    def status(self) -> dict[str, Any]:
+        held = {"parts": 1, "bytes": len(self.data)}
+        ids, states = ("upload_id", "asset_id"), ("status", "processing_state")
+        told = dict.fromkeys(ids, str(self.id)) | dict.fromkeys(states, "published") | {"upload_state": "ingested"}
+        return told | {"held": held, "size": len(self.data), "current_job": None, "problem": None}
+
     def asset(self) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat()
         self.asked += 1
-        renditions = [
+        renditions: list[dict[str, Any]] = [
             {
                 "id": str(UUID(int=n)), "name": name, "type": "proxy", "content_type": "video/mp4", "size": len(data),
                 "width": None, "height": None, "duration": None, "extra": {}, "checksum": encode(crc64nvme(data)),
@@ -83,6 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
         path, _, query = self.path.partition("?")
         if path == "/healthz":
             self._answer(200, json.dumps({"status": "ok"}).encode())
+        elif path.endswith("/status"):
+            self._answer(200, json.dumps(self.shelf.status()).encode())
         elif path.startswith("/v1/assets/"):
             if self.shelf.gone:
                 told = {"title": "", "status": 404, "detail": "There is no such asset.", "code": "asset_not_found"}

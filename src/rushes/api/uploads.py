@@ -58,7 +58,7 @@ async def list_uploads(
 ) -> wire.Page[wire.UploadView]:
     """Your uploads, the newest first."""
     rows = await uploads.page(ctx, who, state, cursor, limit)
-    return paged([views.upload(row, asset) for row, asset in rows], [row.id for row, _ in rows], limit)
+    return paged([views.upload(row) for row in rows], [row.upload.id for row in rows], limit)
 
 
 @router.get("/{upload_id}")
@@ -71,8 +71,8 @@ async def read_upload(
     ] = False,
 ) -> wire.UploadView:
     """State, progress, and the parts held with their checksums: all that is needed to go on."""
-    upload, asset, held = await uploads.with_parts(ctx, who, upload_id, reconcile=reconcile)
-    return views.upload(upload, asset, held)
+    bundle, held = await uploads.with_parts(ctx, who, upload_id, reconcile=reconcile)
+    return views.upload(bundle, held)
 
 
 @router.post("/{upload_id}/parts")

@@ -7,7 +7,8 @@ from datetime import datetime
 from rushes import wire
 from rushes.ingest.assets import AssetBundle, Status
 from rushes.ingest.links import Links
-from rushes.model import AssetState, Job, Json, Part, Rendition, Title, Upload, UploadState, overall_status
+from rushes.ingest.uploads import UploadBundle
+from rushes.model import Job, Json, Part, Rendition, Title, UploadState, overall_status
 
 
 def failure(problem: Json | None) -> wire.Failure | None:
@@ -33,14 +34,16 @@ def title(row: Title) -> wire.TitleView:
     )
 
 
-def upload(row: Upload, asset_state: AssetState, held: list[Part] | None = None) -> wire.UploadView:
+def upload(bundle: UploadBundle, held: list[Part] | None = None) -> wire.UploadView:
+    row = bundle.upload
     return wire.UploadView(
         id=row.id,
         asset_id=row.asset_id,
         title_id=row.title_id,
+        title=bundle.title,
         creator=row.creator,
         state=row.state,
-        status=overall_status(row.state, asset_state),
+        status=overall_status(row.state, bundle.asset),
         filename=row.filename,
         size=row.size if row.size_known else None,
         max_size=row.size,
@@ -99,6 +102,7 @@ def asset(bundle: AssetBundle, links: Links) -> wire.AssetView:
     return wire.AssetView(
         id=row.id,
         title_id=row.title_id,
+        title=bundle.title,
         upload_id=row.upload_id,
         creator=row.creator,
         state=row.state,

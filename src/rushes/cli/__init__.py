@@ -20,9 +20,13 @@ from rushes.cli import (
     get,
     ingest,
     login,
+    ls,
+    rm,
     roles,
+    status,
     sweep,
     tenant,
+    titles,
     token,
     up,
     uploads,
@@ -65,8 +69,9 @@ def _app() -> typer.Typer:
         login.logout,
         login.whoami,
         get.get,
-        uploads.ls,
-        uploads.status,
+        ls.ls,
+        status.status,
+        rm.rm,
         uploads.abort,
         events.events,
         usage.usage,
@@ -80,6 +85,7 @@ def _app() -> typer.Typer:
         version,
     ):
         app.command()(function)
+    app.add_typer(titles.app(), name="titles")
     app.add_typer(tenant.app(), name="tenant")
     app.callback(help=HELP, epilog=EPILOG)(_options)
     return app

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from rushes.client import Client
 from rushes.errors import NotFound
-from rushes.wire import StatusView
+from rushes.model import AssetState
+from rushes.wire import StatusView, UploadView
 
 
 def status_of(client: Client, id_: UUID) -> StatusView:
@@ -24,3 +25,14 @@ def status_of(client: Client, id_: UUID) -> StatusView:
 def asset_id_of(client: Client, id_: UUID) -> UUID:
     """Raises `NotFound`."""
     return status_of(client, id_).asset_id
+
+
+def upload_of(client: Client, id_: UUID) -> UploadView:
+    """The upload, or that of the asset. Raises `NotFound`, also for what was deleted."""
+    try:
+        found = client.uploads.get(id_)
+    except NotFound:
+        found = client.uploads.get(client.assets.get(id_).upload_id)
+    if found.status == AssetState.DELETED:
+        raise NotFound("asset_deleted", f"{found.filename} ({id_}) was deleted already.")
+    return found

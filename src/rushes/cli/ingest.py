@@ -118,7 +118,7 @@ def ingest(
         "tags": tag,
         "release_date": release_date and release_date.date(),
         "project_id": project,
-        "metadata": _pairs(metadata),
+        "metadata": words.parse_pairs(metadata),
     }
     wish = Wish(_title(title, told), None, Limits(parallel=concurrency), resume, layout)
     console = Console(stderr=as_json, highlight=False)
@@ -136,16 +136,6 @@ def _title(title: str | None, told: dict[str, Any]) -> NewTitle | None:
     except ValidationError as error:
         first = error.errors()[0]
         raise Invalid("title_invalid", f"--{first['loc'][0]} cannot be used: {first['msg']}.") from error
-
-
-def _pairs(texts: list[str] | None) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in texts or ():
-        key, equals, value = text.partition("=")
-        if not equals or not key or key in found:
-            raise Invalid("metadata_invalid", f"--metadata takes KEY=VALUE, each key once, not {text!r}.")
-        found[key] = value
-    return found
 
 
 class _Run:

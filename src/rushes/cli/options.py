@@ -30,6 +30,7 @@ Token = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, for scripts.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Nothing but errors.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(

@@ -30,6 +30,12 @@ class View(Protocol):
     def close(self) -> None: ...
 
 
+def wide_console() -> Console:
+    """For tables: as wide as the terminal; where there is none, lines are as long as they need to be."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=1_000)
+
+
 def open_view(console: Console, name: str) -> View:
     return BarView(console, name) if console.is_terminal else LineView(console, name)
 

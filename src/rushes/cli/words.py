@@ -50,3 +50,14 @@ def duration(seconds: float) -> str:
 
 def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def parse_pairs(texts: list[str] | None) -> dict[str, str]:
+    """KEY=VALUE, each key once. Raises `Invalid`."""
+    found: dict[str, str] = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key or key in found:
+            raise Invalid("metadata_invalid", f"--metadata takes KEY=VALUE, each key once, not {text!r}.")
+        found[key] = value
+    return found

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from rushes.client.calls import Caller, parsed
@@ -98,14 +99,9 @@ class Uploads:
         query = {"state": state, "limit": limit, "cursor": cursor}
         return self._caller.call("GET", "v1/uploads", Page[UploadView], query=query)
 
-    def all(self, *, state: str | None = None) -> Iterator[UploadView]:
+    def all(self, *, state: str | None = None, cursor: str | None = None) -> Iterator[UploadView]:
         """Every upload that the token may see, the newest first, page by page."""
-        cursor = None
-        while True:
-            page = self.page(state=state, cursor=cursor)
-            yield from page.items
-            if (cursor := page.next) is None:
-                return
+        return _pages(lambda after: self.page(state=state, cursor=after), cursor)
 
 
 class Titles:
@@ -135,10 +131,11 @@ class Titles:
         creator: str | None = None,
         released_from: date | None = None,
         released_to: date | None = None,
+        metadata: Mapping[str, Any] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[TitleView]:
-        """Titles that match everything given; `q` searches words."""
+        """Titles that match everything given: `q` anywhere in title or description, `metadata` contained in theirs."""
         query = {
             "q": q,
             "genre": genre,
@@ -147,10 +144,15 @@ class Titles:
             "creator": creator,
             "released_from": released_from,
             "released_to": released_to,
+            "metadata": None if metadata is None else json.dumps(metadata),
             "limit": limit,
             "cursor": cursor,
         }
         return self._caller.call("GET", "v1/titles", Page[TitleView], query=query)
+
+    def all(self, **wanted: Any) -> Iterator[TitleView]:
+        """Every title that matches, as `page` takes it, the newest first, page by page."""
+        return _pages(lambda cursor: self.page(**wanted, cursor=cursor))
 
 
 class Assets:
@@ -170,8 +172,22 @@ class Assets:
     def delete(self, asset_id: UUID) -> None:
         self._caller.call("DELETE", f"v1/assets/{asset_id}")
 
-    def page(self, *, limit: int | None = None, cursor: str | None = None) -> Page[AssetView]:
-        return self._caller.call("GET", "v1/assets", Page[AssetView], query={"limit": limit, "cursor": cursor})
+    def page(
+        self,
+        *,
+        state: str | None = None,
+        title_id: UUID | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[AssetView]:
+        query = {"state": state, "title_id": title_id, "limit": limit, "cursor": cursor}
+        return self._caller.call("GET", "v1/assets", Page[AssetView], query=query)
+
+    def all(
+        self, *, state: str | None = None, title_id: UUID | None = None, cursor: str | None = None
+    ) -> Iterator[AssetView]:
+        """Every asset that the token may see, the newest first, page by page."""
+        return _pages(lambda after: self.page(state=state, title_id=title_id, cursor=after), cursor)
 
 
 class Jobs:
@@ -209,12 +225,16 @@ class Usage:
 
     def creators(self) -> Iterator[CreatorUsage]:
         """Every creator that the token may see, by name, page by page."""
-        cursor = None
-        while True:
-            page = self.page(limit=500, cursor=cursor)
-            yield from page.items
-            if (cursor := page.next) is None:
-                return
+        return _pages(lambda cursor: self.page(limit=500, cursor=cursor))
+
+
+def _pages(page: Callable[[str | None], Page[T]], cursor: str | None = None) -> Iterator[T]:
+    """The items of all pages after `cursor`, each page asked for when it is needed."""
+    while True:
+        found = page(cursor)
+        yield from found.items
+        if (cursor := found.next) is None:
+            return
 
 
 def me(caller: Caller) -> Me:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -45,6 +46,13 @@ async def get(conn: Conn, who: Principal, title_id: UUID, *, lock: bool = False)
     """With `lock`, the title cannot be deleted before the transaction ends; one that is being deleted is waited for."""
     query = f"SELECT {COLUMNS} FROM titles WHERE id = %(id)s AND {SCOPE}{' FOR SHARE' if lock else ''}"
     return await fetch_one(conn, TITLE, query, {"id": title_id} | scope_args(who))
+
+
+async def names(conn: Conn, who: Principal, title_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """What the titles are called, of those that the caller may see."""
+    query = f"SELECT id, title FROM titles WHERE id = ANY(%(ids)s) AND {SCOPE}"
+    cursor = await conn.execute(query.encode(), {"ids": list(title_ids)} | scope_args(who))
+    return dict(await cursor.fetchall())
 
 
 async def page(conn: Conn, who: Principal, wanted: TitleFilter, before: UUID | None, limit: int) -> list[Title]:

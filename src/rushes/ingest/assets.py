@@ -25,6 +25,7 @@ class AssetBundle:
     asset: Asset
     upload: Upload
     renditions: list[Rendition]
+    title: str | None  # None: deleted, or not the caller's to see
 
 
 async def find(ctx: Context, who: Principal, asset_id: UUID) -> Asset:
@@ -41,7 +42,7 @@ async def get(ctx: Context, who: Principal, asset_id: UUID) -> AssetBundle:
         asset = await assets.get(conn, who, asset_id)
         if asset is None:
             raise _absent()
-        return (await _bundles(conn, [asset]))[0]
+        return (await _bundles(conn, who, [asset]))[0]
 
 
 async def page(
@@ -49,14 +50,15 @@ async def page(
 ) -> list[AssetBundle]:
     async with ctx.db.transaction() as conn:
         return await _bundles(
-            conn, await assets.page(conn, who, state=state, title_id=title_id, before=before, limit=limit)
+            conn, who, await assets.page(conn, who, state=state, title_id=title_id, before=before, limit=limit)
         )
 
 
-async def _bundles(conn: Conn, found: Sequence[Asset]) -> list[AssetBundle]:
+async def _bundles(conn: Conn, who: Principal, found: Sequence[Asset]) -> list[AssetBundle]:
     of_asset = await uploads.of_assets(conn, [asset.id for asset in found])
     made = await renditions.readable(conn, found)
-    return [AssetBundle(asset, of_asset[asset.id], made[asset.id]) for asset in found]
+    names = await titles.names(conn, who, [asset.title_id for asset in found])
+    return [AssetBundle(row, of_asset[row.id], made[row.id], names.get(row.title_id)) for row in found]
 
 
 @dataclass(frozen=True, slots=True)
