@@ -35,7 +35,7 @@ put_part read_part put_content
 create_title list_titles read_title change_title delete_title
 list_assets read_asset change_asset delete_asset read_asset_status process_asset follow_asset_events
 list_jobs read_job retry_job cancel_job
-follow_events read_usage list_usage check_alive check_ready
+follow_events read_usage list_usage read_me check_alive check_ready
 """
 STATES = (
     ("UploadBegun", "state", UploadState),

@@ -109,6 +109,7 @@ BY_OPERATION: Final[Mapping[str, tuple[Codes, ...]]] = {
     "follow_events": (STREAM,),
     "read_usage": (SCOPED,),
     "list_usage": (SCOPED,),
+    "read_me": (),
     "check_alive": (),
     "check_ready": (),
 }

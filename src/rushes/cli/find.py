@@ -6,7 +6,7 @@ from uuid import UUID
 
 from rushes.client import Client
 from rushes.errors import NotFound
-from rushes.model import AssetState
+from rushes.model import OverallStatus
 from rushes.wire import StatusView, UploadView
 
 
@@ -33,6 +33,6 @@ def upload_of(client: Client, id_: UUID) -> UploadView:
         found = client.uploads.get(id_)
     except NotFound:
         found = client.uploads.get(client.assets.get(id_).upload_id)
-    if found.status == AssetState.DELETED:
+    if found.status == OverallStatus.DELETED:
         raise NotFound("asset_deleted", f"{found.filename} ({id_}) was deleted already.")
     return found

@@ -22,10 +22,11 @@ from rushes.client import Client
 from rushes.model import AssetState, OverallStatus, UploadState
 from rushes.wire import AssetView, UploadView
 
-
 NARROW = 110  # columns of a terminal: below, titles and times are left out
 GONE = frozenset({OverallStatus.ABORTED, OverallStatus.EXPIRED, OverallStatus.DELETED})
-OF_ASSETS = frozenset({OverallStatus.PROCESSING, OverallStatus.PUBLISHED, OverallStatus.FAILED, OverallStatus.QUARANTINED})
+OF_ASSETS = frozenset(
+    {OverallStatus.PROCESSING, OverallStatus.PUBLISHED, OverallStatus.FAILED, OverallStatus.QUARANTINED}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from rushes.cli.options import Json, Server, Token
 from rushes.cli.view import process_words
 from rushes.client import ENDED, Client, Stopped
 from rushes.errors import Rejected, Unavailable
-from rushes.model import AssetState, UploadState
+from rushes.model import AssetState, OverallStatus, UploadState
 from rushes.wire import JobView, StatusView
 
 EVERY = 0.5  # seconds between two looks
@@ -52,7 +52,7 @@ def status(
     console = Console(highlight=False)
     with connected(server, token, cancel=cancel) as link, interruptible(cancel):
         found = _followed(link.client, id_, cancel, console, as_json) if follow else status_of(link.client, id_)
-        stored = found.upload_state == UploadState.INGESTED and found.status != AssetState.DELETED
+        stored = found.upload_state is UploadState.INGESTED and found.status is not OverallStatus.DELETED
         asset = link.client.assets.get(found.asset_id) if stored else None
     if as_json:
         _print_json(found if asset is None else asset)
@@ -60,7 +60,7 @@ def status(
         asset_page.show(console, asset)
     else:
         _show(console, found)
-    if follow and found.status != AssetState.PUBLISHED:
+    if follow and found.status is not OverallStatus.PUBLISHED:
         raise Rejected(f"ended_{found.status}", f"It ended as {found.status}, not as published.")
 
 
@@ -99,7 +99,7 @@ def _followed(client: Client, id_: UUID, cancel: threading.Event, console: Conso
 
 
 def _jobs(client: Client, found: StatusView) -> Sequence[JobView]:
-    return client.jobs.page(asset_id=found.asset_id).items if found.status == AssetState.PROCESSING else []
+    return client.jobs.page(asset_id=found.asset_id).items if found.status is OverallStatus.PROCESSING else []
 
 
 def _words(found: StatusView, jobs: Sequence[JobView]) -> str:

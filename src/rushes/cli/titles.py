@@ -267,7 +267,8 @@ def _show(title: TitleView, assets: list[AssetView]) -> None:
         if text:
             print(f"  {one_line(label):<12} {printable(text)}")
     for asset in assets:
-        print(f"  {asset.id}  {asset.status:<12} {words.size(asset.size):>8}  {one_line(asset.filename)}")
+        size = "" if asset.size is None else words.size(asset.size)
+        print(f"  {asset.id}  {asset.status:<12} {size:>8}  {one_line(asset.filename)}")
 
 
 def _tell(title: TitleView, *, as_json: bool, done: str) -> None:

@@ -27,8 +27,8 @@ from rushes.checksum import encode
 from rushes.client import stream
 from rushes.client.api import Assets, Jobs, Titles, Uploads, Usage, health, me
 from rushes.client.calls import Caller, Patience
-from rushes.client.engine import Engine
 from rushes.client.download import PARALLEL, Download, Downloaded, DownloadProgress, OnDownload, wanted
+from rushes.client.engine import Engine
 from rushes.client.folder import gather
 from rushes.client.http import CurlTransport, Stopped, Transport
 from rushes.client.journal import Entry, Journal

@@ -94,7 +94,7 @@ OnDownload = Callable[[DownloadProgress], None]
 def wanted(asset: AssetView, rendition: str | None) -> Wanted:
     """The original, or a rendition by its name. Raises `NotFound` (rendition_not_found), `Conflict` (not_stored)."""
     if rendition is None:
-        if asset.original_url is None:
+        if asset.original_url is None or asset.size is None:
             raise Conflict("not_stored", f"{asset.filename} is {asset.status}: its original is not stored yet.")
         known = asset.checksum.value if asset.checksum.algorithm in COMBINING else None
         return Wanted(
