@@ -186,20 +186,17 @@ def test_titles_are_made_found_changed_and_deleted(as_ann: Rushes, ann: Client) 
 
 def test_following_outlives_a_server_that_is_away_for_a_moment(as_ann: Rushes, ann: Client, stack: Stack) -> None:
     upload_id = begin(ann, "later.mov").upload_id
-    done: list[subprocess.CompletedProcess[str]] = []
     url, bearer = stack.running.api_url, ann.bearer  # type: ignore[attr-defined]
     command = [sys.executable, "-m", "rushes", "status", str(upload_id), "-f", "--server", url, "--token", bearer]
-    following = threading.Thread(
-        target=lambda: done.append(subprocess.run(command, capture_output=True, text=True, timeout=60, check=False))
-    )
-    following.start()
-    time.sleep(1)
-    stack.child("api").terminate()
-    time.sleep(1)
-    until(lambda: _aborted(ann, upload_id), 30, "the API is not back")
-    following.join()
-    assert done[0].returncode == exits.REFUSED
-    assert "ended as deleted" in done[0].stderr or "ended as aborted" in done[0].stderr
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline().startswith("initiated")
+        stack.child("api").terminate()
+        time.sleep(1)
+        until(lambda: _aborted(ann, upload_id), 30, "the API is not back")
+        _, said = following.communicate(timeout=60)
+    assert following.returncode == exits.REFUSED
+    assert "ended as deleted" in said or "ended as aborted" in said
 
 
 def _aborted(client: Client, upload_id: UUID) -> bool:
