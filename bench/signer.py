@@ -2,7 +2,9 @@
 
     python bench/signer.py
 
-Each number is the median of several rounds, so that one noisy second does not decide. botocore signs the same parts
+Each number is the median of several rounds, and each ratio that of the rounds' own ratios, so that one noisy second, or a
+machine that slows down, does not decide. What was loaded is frozen out of garbage collection first, as in an API process
+that serves. botocore signs the same parts
 with the same headers, through its client as programs use it and through its bare signer; its URLs are compared with
 ours before anything is timed. Companion signs as its batch route does, by the AWS SDK and without its HTTP server; its
 URLs bind neither length nor checksum, so it has less to sign. Without node and npm its row is left out.
@@ -10,6 +12,7 @@ URLs bind neither length nor checksum, so it has less to sign. Without node and 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import statistics
@@ -37,7 +40,8 @@ ENDPOINT, REGION = "https://s3.example.com", "us-east-1"
 BUCKET, KEY, UPLOAD = "rushes-originals", "acme/u-17/0190f3a4-7c1e-7abc-8def-0123456789ab/original", "c4f1e6" * 8
 CHECKSUM, LENGTH, SECONDS = "rosUhgp5mIg=", 16 * 1024**2, 1200
 BATCH, ROUNDS = 1000, 25
-REFERENCE = "botocore, its client"
+OURS, REFERENCE = f"ours, batches of {BATCH:,}", "botocore, its client"
+MAX_PARTS = 9_999  # of one upload
 WARM = 5  # rounds of 1,000 until node has compiled what it runs
 WANTED = [(number, LENGTH, CHECKSUM) for number in range(1, BATCH + 1)]
 AT = datetime.now(UTC).replace(microsecond=0)
@@ -56,11 +60,11 @@ client = botocore.session.Session().create_client(
 
 
 def ours_in_batches(count: int) -> list[str]:
-    """A signer is made anew for every batch, as every grant request does."""
+    """A signer is made anew for every batch, and the batch is given away, as by every grant request."""
     urls: list[str] = []
-    while len(urls) < count:
+    for done in range(0, count, BATCH):
         parts = signer.parts(BUCKET, KEY, UPLOAD, algorithm="crc64nvme", at=AT, seconds=SECONDS)
-        urls += [url for url, _ in parts.sign_all(WANTED[: count - len(urls)])]
+        urls = [url for url, _ in parts.sign_all(WANTED[: count - done])]
     return urls
 
 
@@ -137,33 +141,40 @@ def timed(sign: Callable[[int], list[str]]) -> Callable[[int], float]:
     return seconds
 
 
-def measure(others: dict[str, tuple[Callable[[int], float], int]]) -> dict[str, float]:
-    """URLs a CPU-second by name, medians. The rounds take turns, so that a busy machine slows all of them alike."""
+def measure(others: dict[str, tuple[Callable[[int], float], int]]) -> dict[str, tuple[float, float]]:
+    """(URLs a CPU-second, times botocore's client) by name, medians. The rounds take turns."""
     contenders: dict[str, tuple[Callable[[int], float], int]] = {
-        f"ours, batches of {BATCH:,}": (timed(ours_in_batches), 10_000),
+        OURS: (timed(ours_in_batches), 10_000),
         "ours, one by one": (timed(ours_one_by_one), 2_000),
         "botocore's signer": (timed(botocore_signer), 1_000),
         REFERENCE: (timed(botocore_client), 400),
     } | others
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(ROUNDS):
-        for name, (sign, count) in contenders.items():
-            rates[name].append(count / sign(count))
-    return {name: statistics.median(found) for name, found in rates.items()}
+    rounds = [{name: count / sign(count) for name, (sign, count) in contenders.items()} for _ in range(ROUNDS)]
+    return {
+        name: (
+            statistics.median(rates[name] for rates in rounds),
+            statistics.median(rates[name] / rates[REFERENCE] for rates in rounds),
+        )
+        for name in contenders
+    }
 
 
 def main() -> None:
     botocore.auth.get_current_datetime = lambda remove_tzinfo=True: AT.replace(tzinfo=None)
     if not ours_in_batches(20) == ours_one_by_one(20) == botocore_client(20) == botocore_signer(20):
         raise SystemExit("the URLs differ: nothing to compare")
+    gc.collect()
+    gc.freeze()
     if node.available():
         with companion() as sign:
             measured = measure({"Companion, AWS SDK": (sign, 1_000)})
     else:
         print(node.ABSENT)
         measured = measure({})
-    for name, rate in measured.items():
-        print(f"{name:<24}{rate:>12,.0f} URLs/s{rate / measured[REFERENCE]:>8.1f} x")
+    for name, (rate, times) in measured.items():
+        print(f"{name:<24}{rate:>12,.0f} URLs/s{times:>8.1f} x")
+    whole = statistics.median(timed(ours_in_batches)(MAX_PARTS) for _ in range(ROUNDS))
+    print(f"{MAX_PARTS:,} grants in batches of {BATCH:,}: {whole * 1000:.1f} ms of CPU")
 
 
 if __name__ == "__main__":
