@@ -64,7 +64,7 @@ def ours_in_batches(count: int) -> list[str]:
     urls: list[str] = []
     for done in range(0, count, BATCH):
         parts = signer.parts(BUCKET, KEY, UPLOAD, algorithm="crc64nvme", at=AT, seconds=SECONDS)
-        urls = [url for url, _ in parts.sign_all(WANTED[: count - done])]
+        urls = parts.urls(WANTED[: count - done])
     return urls
 
 

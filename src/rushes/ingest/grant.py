@@ -204,17 +204,17 @@ async def _sign(ctx: Context, upload: Upload, want: Sequence[WantedPart], now: d
         return []
     signer = await _part_signer(ctx, upload, now, _seconds(ctx, upload, now))
     lengths = lengths_of(upload, ((part.number, part.size) for part in want))
-    signed = signer.sign_all((part.number, length, part.checksum) for part, length in zip(want, lengths, strict=True))
+    urls = signer.urls((part.number, length, part.checksum) for part, length in zip(want, lengths, strict=True))
     return [
         Grant(
             number=part.number,
             url=url,
             method="PUT",
-            headers=headers,
+            headers={signer.header: part.checksum},
             length=length,
             expires_at=signer.expires_at,
         )
-        for part, length, (url, headers) in zip(want, lengths, signed, strict=True)
+        for part, length, url in zip(want, lengths, urls, strict=True)
     ]
 
 

@@ -31,7 +31,6 @@ from rushes.storage.endpoint import Credentials, Endpoint
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-SignedPart = tuple[str, dict[str, str]]
 
 MAX_EXPIRES: Final = 7 * 24 * 3600  # seconds; SigV4 refuses more
 MAX_PART_NUMBER: Final = 10_000
@@ -88,7 +87,7 @@ class _Bound(NamedTuple):
 class PartSigner:
     """Signs the parts of one upload as of one second; made by `Signer.parts` or `Signer.staged`. Safe between threads."""
 
-    __slots__ = ("_after", "_before", "_canonical", "_fits", "_header", "_inner", "_outer", "_tail", "expires_at")
+    __slots__ = ("_after", "_before", "_canonical", "_fits", "_inner", "_outer", "_tail", "expires_at", "header")
 
     def __init__(
         self,
@@ -102,7 +101,7 @@ class PartSigner:
         url: tuple[str, str],
         expires_at: datetime,
     ) -> None:
-        self._header = header
+        self.header = header  # that carries the checksum
         self._fits = fits
         self._canonical = canonical
         self._tail = tail
@@ -111,26 +110,26 @@ class PartSigner:
         self._before, self._after = url
         self.expires_at = expires_at
 
-    def sign(self, number: int, length: int, checksum: str) -> SignedPart:
+    def sign(self, number: int, length: int, checksum: str) -> tuple[str, dict[str, str]]:
         """(URL, headers to send besides Content-Length) of one part of `length` bytes; `checksum` is base64.
 
         Raises:
             Invalid: a number, length or checksum that no S3 would take.
         """
-        return self.sign_all(((number, length, checksum),))[0]
+        return self.urls(((number, length, checksum),))[0], {self.header: checksum}
 
-    def sign_all(self, parts: Iterable[tuple[int, int, str]]) -> list[SignedPart]:
-        """Sign many (number, length, checksum); in order, all or none.
+    def urls(self, parts: Iterable[tuple[int, int, str]]) -> list[str]:
+        """The URLs of many (number, length, checksum); in order, all or none. Each goes with its checksum in `header`.
 
         Raises:
             Invalid: a number, length or checksum that no S3 would take.
         """
         wanted = list(parts)
         self._check(wanted)
-        header, before, after = self._header, self._before, self._after
+        before, after = self._before, self._after
         canonical, inner, outer = self._canonical.copy, self._inner.copy, self._outer.copy
         a, b, c = self._tail
-        signed: list[SignedPart] = []
+        signed: list[str] = []
         known, middle = -1, ""  # all parts but the last have one length
         for number, length, checksum in wanted:
             if length != known:
@@ -141,7 +140,7 @@ class PartSigner:
             message.update(request.hexdigest().encode())
             signature = outer()
             signature.update(message.digest())
-            signed.append((f"{before}{number}{after}{signature.hexdigest()}", {header: checksum}))
+            signed.append(f"{before}{number}{after}{signature.hexdigest()}")
         return signed
 
     def _check(self, wanted: Sequence[tuple[int, int, str]]) -> None:
@@ -161,7 +160,7 @@ class PartSigner:
         for number, length, checksum in wanted:
             fits = self._fits.fullmatch(f"{checksum}\n") and "\n" not in checksum
             if not (0 < number <= MAX_PART_NUMBER and 0 <= length <= MAX_PART_LENGTH and fits):
-                raise _unsignable(self._header, number, length, checksum)
+                raise _unsignable(self.header, number, length, checksum)
 
 
 class Signer:
