@@ -23,6 +23,7 @@ import psycopg
 import pytest
 
 from rushes.client import Client, Stopped
+from rushes.client.aio import AsyncClient
 from rushes.config import Settings
 from rushes.errors import Conflict, Invalid, NotFound, Problem, Unauthenticated
 from rushes.ingest import tokens
@@ -130,6 +131,32 @@ async def test_the_events_of_an_upload_from_begin_to_the_end(desk: Desk, setting
             return [event.type for event in client.events(after=first.id, **what)]
 
     assert await asyncio.to_thread(again) == ["upload_aborted"]
+
+
+async def test_events_in_a_loop_of_asyncio(settings: Settings, api: Api) -> None:
+    ann = somebody()
+    bearer = token(settings, ann)
+    async with AsyncClient(api.url, bearer) as client:
+        place = await client.call(settle, api.url, bearer)
+        await client.call(tell, settings, ann, "one", "two", "three")
+        assert [event.type async for event in client.events(after=place, follow=False)] == ["one", "two", "three"]
+        heard = []
+        async for event in client.events(after=place):
+            heard.append(event.type)
+            if event.type == "two":
+                break
+        assert heard == ["one", "two"]
+
+        async def listen() -> None:
+            async for event in client.events(after=place):
+                if event.type == "three":
+                    told.set()
+
+        told, listening = asyncio.Event(), asyncio.create_task(listen())
+        await asyncio.wait_for(told.wait(), 20)
+        listening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(listening, 5)
 
 
 def test_what_is_told_while_nobody_listens_is_heard_later(settings: Settings, api: Api) -> None:

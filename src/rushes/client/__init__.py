@@ -99,7 +99,8 @@ class Client:
         cancel: threading.Event | None = None,
         journal: Journal | None = None,
     ) -> None:
-        """`cancel`, once set, stops what this client is doing with `Stopped`. `limits` are those of all its uploads
+        """`cancel`, once set, from any thread, stops what this client is doing with `Stopped`; methods that last take one
+        of their own in its place, to be stopped alone. `limits` are those of all its uploads
         together. `journal` is where `upload_many` writes down what it does, by default this user's own, on disk. Raises
         `Misconfigured` (url_invalid)."""
         self.engine = Engine(limits)
@@ -163,6 +164,7 @@ class Client:
         limits: Limits | None = None,
         on_begin: Callable[[UploadBegun], None] | None = None,
         on_progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
     ) -> UploadResult:
         """Upload a file and return when it is ingested: every byte verified in storage. Processing goes on by itself.
 
@@ -190,13 +192,14 @@ class Client:
                 source=None if source is None else plain(source, 500),
                 relative_path=None if relative_path is None else plain(relative_path, 4_000),
             )
-            begun = self.uploads.begin(wanted, str(uuid4()))
+            caller = self._caller.but(cancel=cancel)
+            begun = Uploads(caller).begin(wanted, str(uuid4()))
             if on_begin is not None:
                 on_begin(begun)
             plan = PartPlan(file.size, begun.part_size, begun.part_count)
             session = Session(plan, limits or self.engine.limits, algorithm=begun.checksum_algorithm)
-            caller = self._caller.bearing(begun.token)  # outlives ours
-            return self._transfer(file, begun.upload_id, begun, session, caller, on_progress)
+            bearing = caller.bearing(begun.token)  # outlives ours
+            return self._transfer(file, begun.upload_id, begun, session, bearing, on_progress, cancel)
 
     def resume(
         self,
@@ -205,13 +208,14 @@ class Client:
         *,
         limits: Limits | None = None,
         on_progress: OnProgress | None = None,
+        cancel: threading.Event | None = None,
     ) -> UploadResult:
         """Go on with an upload that was stopped. Parts held are compared with the file before they are skipped.
 
         Raises as `upload` does, and `Conflict` (file_differs) when the file has another size than the upload.
         """
         with LocalFile(path) as file:
-            view = self._held(upload_id)
+            view = self._held(Uploads(self._caller.but(cancel=cancel)), upload_id)
             if view.size != file.size:
                 raise Conflict(
                     "file_differs",
@@ -220,7 +224,7 @@ class Client:
             held: list[HeldPart] = view.parts or []
             plan = PartPlan(file.size, view.part_size, view.part_count)
             session = Session(plan, limits or self.engine.limits, held, algorithm=view.checksum_algorithm)
-            return self._transfer(file, view.id, view, session, self._caller, on_progress)
+            return self._transfer(file, view.id, view, session, self._caller, on_progress, cancel)
 
     def upload_many(
         self,
@@ -230,6 +234,7 @@ class Client:
         anew: bool = False,
         limits: Limits | None = None,
         on_progress: OnOverall | None = None,
+        cancel: threading.Event | None = None,
     ) -> list[Outcome]:
         """Upload files, patterns and folders, and return when all of them are ingested, or failed; what became of each.
 
@@ -237,7 +242,7 @@ class Client:
         where it was: with files that were not begun, and with parts that storage does not hold. A file that was changed
         meanwhile fails (file_changed) unless `anew` drops what was uploaded of it. A title in `wishes` is one for all.
 
-        After `cancel` of this client is set, what is not done is told as stopped. Raises `Unavailable`
+        After `cancel` (by default that of this client) is set, what is not done is told as stopped. Raises `Unavailable`
         (journal_unavailable) and what is wrong with `wishes`.
         """
         listing = gather(paths)
@@ -245,7 +250,7 @@ class Client:
         wishes = self.one_title(wishes, [file.path for file in found])
         wanted = [wishes.of(file.path, file.relative_path, file.size) for file in found]
         jobs = self.uploader.add(wanted, anew=anew, limits=limits)
-        follow_all(self.uploader, jobs, on_progress=on_progress, cancel=self._cancel)
+        follow_all(self.uploader, jobs, on_progress=on_progress, cancel=cancel or self._cancel)
         left_out = [Outcome(one.path, None, JobState.SKIPPED, None, None, (one.why,)) for one in listing.skipped]
         failed = [Outcome(path, None, JobState.FAILED, None, problem, ()) for path, problem in listing.failed]
         return [*failed, *left_out, *(outcome_of(job, file.path) for job, file in zip(jobs, found, strict=True))]
@@ -274,18 +279,20 @@ class Client:
         anew: bool = False,
         limits: Limits | None = None,
         on_progress: OnOverall | None = None,
+        cancel: threading.Event | None = None,
     ) -> list[Outcome]:
         """Go on with these, or with all that is pending; as `upload_many` otherwise."""
         jobs = self.uploader.go_on(self.pending() if entries is None else entries, anew=anew, limits=limits)
-        follow_all(self.uploader, jobs, on_progress=on_progress, cancel=self._cancel)
+        follow_all(self.uploader, jobs, on_progress=on_progress, cancel=cancel or self._cancel)
         return [outcome_of(job) for job in jobs]
 
-    def _held(self, upload_id: UUID) -> UploadView:
+    @staticmethod
+    def _held(uploads: Uploads, upload_id: UUID) -> UploadView:
         """The upload with what is held of it, as storage has it; as the server knows it, when storage is away."""
         try:
-            return self.uploads.get(upload_id, reconcile=True)
+            return uploads.get(upload_id, reconcile=True)
         except Unavailable:
-            return self.uploads.get(upload_id)
+            return uploads.get(upload_id)
 
     def wait(
         self,
@@ -294,15 +301,18 @@ class Client:
         on_status: Callable[[StatusView], None] | None = None,
         timeout: float | None = None,
         every: float = 0.5,
+        cancel: threading.Event | None = None,
     ) -> AssetView:
         """Return the asset when it is published.
 
         `on_status` is called with each look, `every` so many seconds. Raises `Rejected` when processing ended otherwise
         (the original is kept), `Unavailable` (wait_timeout) after `timeout` seconds, and `Stopped`.
         """
+        cancel = cancel or self._cancel
+        assets = Assets(self._caller.but(cancel=cancel))
         until = None if timeout is None else time.monotonic() + timeout
         while True:
-            status = self.assets.status(asset_id)
+            status = assets.status(asset_id)
             if on_status is not None:
                 on_status(status)
             if status.status in ENDED:
@@ -311,11 +321,11 @@ class Client:
                 raise Unavailable(
                     "wait_timeout", f"Asset {asset_id} is still {status.status} after {timeout:g} seconds."
                 )
-            if self._cancel.wait(every):
+            if cancel.wait(every):
                 raise Stopped("stopped", "Stopped waiting; processing goes on by itself.")
         if status.status is not OverallStatus.PUBLISHED:
             raise _ended(status)
-        return self.assets.get(asset_id)
+        return assets.get(asset_id)
 
     def download(
         self,
@@ -326,6 +336,7 @@ class Client:
         force: bool = False,
         parallel: int = PARALLEL,
         on_progress: OnDownload | None = None,
+        cancel: threading.Event | None = None,
     ) -> Downloaded:
         """Bring an asset's original, or one of its renditions by name, to this disk; return when it is verified.
 
@@ -336,17 +347,19 @@ class Client:
         Raises `NotFound` (asset_not_found, rendition_not_found), `Conflict` (file_exists, download_elsewhere,
         download_changed, not_stored), `Rejected` (download_corrupt), `Unavailable`, and `Stopped`.
         """
-        what = wanted(self.assets.get(asset_id), rendition)
+        cancel = cancel or self._cancel
+        assets = Assets(self._caller.but(cancel=cancel))
+        what = wanted(assets.get(asset_id), rendition)
         place = None if to is None else Path(to)
         return Download(
-            self.assets,
+            assets,
             self._transport,
             what,
             place,
             force=force,
             parallel=parallel,
             on_progress=on_progress,
-            cancel=self._cancel,
+            cancel=cancel,
         ).run()
 
     def events(
@@ -357,6 +370,7 @@ class Client:
         after: str | None = None,
         follow: bool = True,
         patience: float = 300.0,
+        cancel: threading.Event | None = None,
     ) -> Iterator[Event]:
         """What happens to all that the token may see, or to one upload or asset, as it happens.
 
@@ -374,7 +388,9 @@ class Client:
             path = f"v1/uploads/{upload_id}/events"
         if asset_id is not None:
             path = f"v1/assets/{asset_id}/events"
-        return stream.follow(self._caller, path, after, live=follow, patience=patience, cancel=self._cancel)
+        cancel = cancel or self._cancel
+        caller = self._caller.but(cancel=cancel)
+        return stream.follow(caller, path, after, live=follow, patience=patience, cancel=cancel)
 
     def _transfer(
         self,
@@ -384,6 +400,7 @@ class Client:
         session: Session,
         caller: Caller,
         on_progress: OnProgress | None,
+        cancel: threading.Event | None,
     ) -> UploadResult:
         started = time.monotonic()
         transfer = Transfer(
@@ -393,7 +410,7 @@ class Client:
             begun=Begun(file, upload_id, session, caller),
             limits=session.limits,
         )
-        follow(transfer, self.engine.add(transfer), on_progress=on_progress, cancel=self._cancel)
+        follow(transfer, self.engine.add(transfer), on_progress=on_progress, cancel=cancel or self._cancel)
         return UploadResult(
             upload_id=upload_id,
             asset_id=begun.asset_id,

@@ -150,7 +150,7 @@ class Titles:
         }
         return self._caller.call("GET", "v1/titles", Page[TitleView], query=query)
 
-    def all(self, **wanted: Any) -> Iterator[TitleView]:
+    def all(self, /, **wanted: Any) -> Iterator[TitleView]:
         """Every title that matches, as `page` takes it, the newest first, page by page."""
         return _pages(lambda cursor: self.page(**wanted, cursor=cursor))
 
