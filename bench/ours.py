@@ -10,18 +10,21 @@ from __future__ import annotations
 import json
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from rushes.client import Client
+from rushes.client import Client, JobState
 from rushes.client.source import LocalFile
-
-AT_ONCE = 16  # small files
 
 
 def client(made: Client, job: dict[str, Any]) -> None:
-    with ThreadPoolExecutor(min(AT_ONCE, len(job["files"]))) as pool:
-        list(pool.map(made.upload, job["files"]))
+    """One file by `upload`; several by `upload_many`, which writes them down first, as the command does."""
+    if len(job["files"]) == 1:
+        made.upload(job["files"][0])
+        return
+    outcomes = made.upload_many(job["files"])
+    failed = [f"{outcome.path}: {outcome.error}" for outcome in outcomes if outcome.state is not JobState.DONE]
+    if failed:
+        raise SystemExit("\n".join(failed))
 
 
 def engine(made: Client, job: dict[str, Any]) -> None:

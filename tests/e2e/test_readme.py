@@ -1,4 +1,4 @@
-"""The README's flow by hand, exactly as it stands there."""
+"""What the documentation tells people to type, exactly as it stands there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from tests.e2e.equipment import Site, sha256
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
 
 
 def test_the_flow_by_hand_publishes_a_file(stack: Site, clip: Path, tmp_path: Path) -> None:
@@ -42,3 +43,38 @@ def test_the_flow_by_hand_publishes_a_file(stack: Site, clip: Path, tmp_path: Pa
         done.stdout[done.stdout.index("\n{\n") if "\n{\n" in done.stdout else done.stdout.rindex("}{") + 1 :]
     )
     assert (asset["status"], asset["sha256"]) == ("published", sha256(clip))
+
+
+def test_the_page_about_the_library_runs_from_top_to_bottom(stack: Site, tiny_clip: Path, tmp_path: Path) -> None:
+    """Its blocks are one program, in the order of the page."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "sdk.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 9
+    shutil.copy(tiny_clip, tmp_path / "clip.mp4")
+    for name in ("A001.mp4", "reel 2/A002.mp4"):
+        path = tmp_path / "card" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(tiny_clip.read_bytes() + name.encode())
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "\n".join(blocks)],
+        cwd=tmp_path,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "RUSHES_SERVER": stack.running.api_url,
+            "RUSHES_TOKEN": stack.token,
+        },
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout
+    assert said.startswith(f"published {sha256(tiny_clip)}")
+    assert "not done" not in said
+    assert "card/reel 2/A002.mp4 done" in said
+    assert re.search("stopped", said, re.IGNORECASE)
+    assert "file_missing True There is no file missing.mp4." in said
+    assert sha256(tmp_path / "copy.mp4") == sha256(tiny_clip)
+    assert "['Night market']" in said
+    assert "['published', 'published']" in said

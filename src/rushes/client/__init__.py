@@ -29,6 +29,7 @@ from rushes.client.api import Assets, Jobs, Titles, Uploads, Usage, health, me
 from rushes.client.calls import Caller, Patience
 from rushes.client.download import PARALLEL, Download, Downloaded, DownloadProgress, OnDownload, wanted
 from rushes.client.engine import Engine
+from rushes.client.fileobj import OpenFile, Readable
 from rushes.client.folder import gather
 from rushes.client.http import CurlTransport, Stopped, Transport
 from rushes.client.journal import Entry, Journal
@@ -149,8 +150,9 @@ class Client:
 
     def upload(
         self,
-        path: str | Path,
+        path: str | os.PathLike[str] | Readable,
         *,
+        filename: str | None = None,
         title: NewTitle | str | None = None,
         title_id: UUID | None = None,
         content_type: str | None = None,
@@ -168,6 +170,8 @@ class Client:
     ) -> UploadResult:
         """Upload a file and return when it is ingested: every byte verified in storage. Processing goes on by itself.
 
+        `path` may also be an open binary file, or anything that reads and seeks like one: what it holds from where it stands.
+        `filename` is what people see, by default the file's own name; what has none needs one.
         Without `title` or `title_id` the server makes a title of the file's name. `on_begin` learns the upload's id
         before the first byte moves; `on_progress` is called five times a second, in the thread that called `upload`.
         `checksum` declares what the whole file must turn out to be, as "sha256:…", "md5:…", "xxh64:…", "xxh128:…";
@@ -177,11 +181,12 @@ class Client:
         `Unauthenticated`, `Unavailable` when the line or the server stayed away for longer than `limits.patience`, and
         `Stopped`. After the last two, and after KeyboardInterrupt, `resume` goes on where this ended.
         """
-        with LocalFile(path) as file:
+        with _source(path, filename) as file:
+            name = filename or file.path.name
             wanted = BeginUpload(
-                filename=plain(file.path.name, 1_000),
+                filename=plain(name, 1_000),
                 size=file.size,
-                content_type=content_type or content_type_of(file.path.name),
+                content_type=content_type or content_type_of(name),
                 title_id=title_id,
                 title=NewTitle(title=title) if isinstance(title, str) else title,
                 part_size=part_size or eager_part_size(file.size),
@@ -422,6 +427,10 @@ class Client:
             sent=transfer.sent,
             seconds=time.monotonic() - started,
         )
+
+
+def _source(path: str | os.PathLike[str] | Readable, filename: str | None) -> LocalFile:
+    return LocalFile(path) if isinstance(path, str | os.PathLike) else OpenFile(path, filename)
 
 
 def _ended(status: StatusView) -> Rejected:
