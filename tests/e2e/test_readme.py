@@ -45,15 +45,18 @@ def test_the_flow_by_hand_publishes_a_file(stack: Site, clip: Path, tmp_path: Pa
     assert (asset["status"], asset["sha256"]) == ("published", sha256(clip))
 
 
-def test_the_page_about_the_library_runs_from_top_to_bottom(stack: Site, tiny_clip: Path, tmp_path: Path) -> None:
-    """Its blocks are one program, in the order of the page."""
+def test_the_page_about_the_library_runs_from_top_to_bottom(stack: Site, tmp_path: Path) -> None:
+    """Its blocks are one program, in the order of the page. What it uploads is no film, so that nothing has to be encoded."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "sdk.md").read_text(), re.DOTALL)
     assert len(blocks) >= 9
-    shutil.copy(tiny_clip, tmp_path / "clip.mp4")
+    allow = [sys.executable, "-m", "rushes", "tenant", "set", "local", "--types", "*"]
+    subprocess.run(allow, env=os.environ | dict(stack.running.environment), check=True, capture_output=True)
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(os.urandom(500_000))
     for name in ("A001.mp4", "reel 2/A002.mp4"):
         path = tmp_path / "card" / name
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(tiny_clip.read_bytes() + name.encode())
+        path.write_bytes(clip.read_bytes() + name.encode())
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", "\n".join(blocks)],
         cwd=tmp_path,
@@ -70,11 +73,11 @@ def test_the_page_about_the_library_runs_from_top_to_bottom(stack: Site, tiny_cl
     )
     assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout
-    assert said.startswith(f"published {sha256(tiny_clip)}")
+    assert said.startswith(f"published {sha256(clip)}")
     assert "not done" not in said
     assert "card/reel 2/A002.mp4 done" in said
     assert re.search("stopped", said, re.IGNORECASE)
     assert "file_missing True There is no file missing.mp4." in said
-    assert sha256(tmp_path / "copy.mp4") == sha256(tiny_clip)
+    assert sha256(tmp_path / "copy.mp4") == sha256(clip)
     assert "['Night market']" in said
-    assert "['published', 'published']" in said
+    assert "published published" in said
