@@ -13,7 +13,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-OTHER_VARIABLES = ("RUSHES_SERVER", "RUSHES_TOKEN", "RUSHES_DEBUG", "RUSHES_API_PID")  # ours, but no settings
+OTHER_VARIABLES = (  # ours, but no settings
+    "RUSHES_SERVER",
+    "RUSHES_TOKEN",
+    "RUSHES_STATE_DIR",
+    "RUSHES_DEBUG",
+    "RUSHES_API_PID",
+)
 MIN_SECRET = 32  # bytes, RFC 7518 section 3.2
 
 Seconds = Annotated[float, Field(gt=0)]

@@ -93,6 +93,7 @@ class Site:
         self.before_put: Callable[[int], None] | None = None
         self.asset_statuses: list[dict[str, Any]] = []
         self.assets: dict[UUID, dict[str, Any]] = {}
+        self.titles: dict[UUID, dict[str, Any]] = {}
         self.lock = threading.Lock()
         self.url = ""
 
@@ -144,6 +145,19 @@ class Site:
             "expires_at": self._expiry(),
             "token": upload.token,
         }
+
+    def new_title(self, told: dict[str, Any]) -> dict[str, Any]:
+        now = self.now().isoformat()
+        made: dict[str, Any] = {
+            "id": str(uuid4()),
+            "creator": "me",
+            "created_at": now,
+            "updated_at": now,
+            "description": "",
+        }
+        made |= dict.fromkeys(("genre", "release_date", "project_id")) | {"tags": [], "metadata": {}} | told
+        self.titles[UUID(made["id"])] = made
+        return made
 
     def _expiry(self) -> str:
         return (self.now() + timedelta(days=14)).isoformat()
@@ -386,6 +400,14 @@ class _Handler(BaseHTTPRequestHandler):
             if found[2]:
                 return "asset_status", lambda: (200, self.site.asset_status(upload))
             return "asset", lambda: (200, self.site.assets[upload.asset_id])
+        if (method, path) == ("POST", "/v1/titles"):
+            self._check(bearer, TOKEN)
+            return "title", lambda: (201, self.site.new_title(json.loads(body)))
+        if found := re.fullmatch(r"/v1/titles/([0-9a-f-]{36})", path):
+            self._check(bearer, TOKEN)
+            if UUID(found[1]) not in self.site.titles:
+                raise Refusal(404, "title_not_found", "There is no such title.")
+            return "title", lambda: (200, self.site.titles[UUID(found[1])])
         if path == "/v1/jobs":
             return "jobs", lambda: (200, {"items": [], "next": None})
         found = re.fullmatch(r"/v1/uploads/([0-9a-f-]{36})(/\w+)?", path)

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.client.claim import Holder
-from rushes.client.journal import NAME, Entry, Journal, Place, State, state_directory
+from rushes.client.journal import Entry, Journal, Place, State
+from rushes.client.journal_file import NAME, state_directory
 from rushes.client.source import Identity, LocalFile, difference, sampled, was_touched
 from rushes.client.wish import Wish
 from rushes.errors import Conflict, Misconfigured, Unavailable
@@ -191,6 +192,17 @@ def test_a_newer_one_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured) as caught:
         Journal(tmp_path)
     assert caught.value.code == "journal_newer"
+
+
+def test_what_an_older_one_wrote_is_read(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        on_the_way(journal)
+    db = sqlite3.connect(tmp_path / NAME)
+    db.execute("""UPDATE uploads SET request = json_set(request, '$.what_nobody_knows_any_more', 1)""")
+    db.commit()
+    db.close()
+    with Journal(tmp_path) as journal:
+        assert journal.pending()[0].request.filename == "a.mov"
 
 
 def test_a_disk_that_takes_nothing_is_said(tmp_path: Path) -> None:

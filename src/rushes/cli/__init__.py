@@ -13,6 +13,7 @@ import typer
 
 from rushes import __version__
 from rushes.cli import (
+    cancel,
     checksum,
     doctor,
     events,
@@ -21,6 +22,9 @@ from rushes.cli import (
     ingest,
     login,
     ls,
+    pause,
+    pending,
+    resume,
     rm,
     roles,
     status,
@@ -29,7 +33,7 @@ from rushes.cli import (
     titles,
     token,
     up,
-    uploads,
+    upload,
     usage,
 )
 
@@ -38,7 +42,9 @@ Media ingest straight into object storage: planned, signed, verified, processed.
 
 \b
 Examples:
-  rushes ingest scene-12.mov --title "Scene 12"     upload a file, see it published
+  rushes upload scene-12.mov --title "Scene 12"     upload a file; again after a break: it goes on
+  rushes upload /media/A003 --follow                a folder, until everything is published
+  rushes pending                                    what is not finished; rushes resume goes on with it
   rushes up                                         run the server on this machine
   rushes checksum scene-12.mov --parts 8            checksums for an upload by hand
   rushes ls                                         what was uploaded
@@ -63,7 +69,12 @@ def _app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     for function in (
+        upload.upload,
         ingest.ingest,
+        pending.pending,
+        resume.resume,
+        pause.pause,
+        cancel.cancel,
         checksum.checksum,
         login.login,
         login.logout,
@@ -72,7 +83,6 @@ def _app() -> typer.Typer:
         ls.ls,
         status.status,
         rm.rm,
-        uploads.abort,
         events.events,
         usage.usage,
         up.up,

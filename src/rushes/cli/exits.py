@@ -16,6 +16,7 @@ UNEXPECTED = 1
 USAGE = 2
 REFUSED = 3
 UNAVAILABLE = 4
+PAUSED = 5
 INTERRUPTED = 130
 
 CODES = (
@@ -24,6 +25,7 @@ CODES = (
     (USAGE, "the command line, or a file that it names, cannot be used"),
     (REFUSED, "refused for good: token, quota, state, undecodable media, configuration"),
     (UNAVAILABLE, "the server or the store does not answer, or a disk is full; the same command may work later"),
+    (PAUSED, "paused, by `rushes pause` or by itself after a set time without progress; `rushes resume` goes on"),
     (INTERRUPTED, "stopped by Ctrl-C"),
 )
 
@@ -33,6 +35,8 @@ def code_of(error: BaseException) -> int:
         return INTERRUPTED
     if isinstance(error, Invalid):
         return USAGE
+    if isinstance(error, Problem) and error.code in {"paused", "no_progress"}:
+        return PAUSED
     if isinstance(error, Unavailable) or is_full(error):
         return UNAVAILABLE
     return REFUSED if isinstance(error, Problem) else UNEXPECTED

@@ -106,6 +106,9 @@ def upload_words(progress: Progress) -> str:
         return f"waiting: {printable(progress.trouble)} Trying again."
     if progress.finalizing:
         return "all parts are in storage; the server is putting them together"
+    if progress.uncompared and progress.held == progress.size:
+        left = words.size(progress.uncompared)
+        return f"all parts are in storage; {left} held from before are being compared with the file"
     words_ = [f"{words.size(progress.held + progress.moving)} of {words.size(progress.size)}"]
     if progress.rate > 0:
         words_.append(f"{words.size(progress.rate)}/s")

@@ -32,6 +32,7 @@ from rushes.client.engine import Engine
 from rushes.client.fileobj import OpenFile, Readable
 from rushes.client.folder import gather
 from rushes.client.http import CurlTransport, Stopped, Transport
+from rushes.client.job import JobState, UploadResult
 from rushes.client.journal import Entry, Journal
 from rushes.client.limits import Limits
 from rushes.client.many import OnOverall, Outcome, Overall, follow_all, outcome_of
@@ -39,7 +40,7 @@ from rushes.client.progress import OnProgress, Progress
 from rushes.client.session import Session
 from rushes.client.source import LocalFile
 from rushes.client.transfer import Begun, Transfer, follow
-from rushes.client.uploader import JobState, Uploader, UploadResult
+from rushes.client.uploader import Uploader
 from rushes.client.wish import Wishes, plain
 from rushes.errors import Conflict, Invalid, NotFound, Rejected, Unavailable
 from rushes.kinds import content_type as content_type_of

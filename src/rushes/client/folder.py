@@ -85,6 +85,8 @@ class _Walk:
             elif status.st_size == 0:
                 message = f"{path} is empty. Only files of at least one byte can be uploaded."
                 self._fail(path, Invalid("file_empty", message))
+            elif not os.access(path, os.R_OK):
+                self._fail(path, Invalid("file_unreadable", f"You may not read {path}."))
             else:
                 self._file(path, None, status)
 

@@ -18,6 +18,7 @@ dies), which says who is at it. All times are seconds since 1970.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -30,46 +31,14 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from rushes.client.claim import Holder, claimed, holder
+from rushes.client.journal_file import NAME, opened, state_directory, translated
 from rushes.client.source import Identity
 from rushes.client.wish import Wish
-from rushes.errors import Conflict, Misconfigured, Problem, Unavailable
+from rushes.errors import Conflict, Problem
 from rushes.model import ChecksumAlgorithm
 from rushes.wire import BeginUpload, UploadBegun, UploadView
 
-NAME = "journal.db"
-VERSION = 1
-BUSY = 20.0  # seconds one process waits for another's write
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS uploads (
-    id INTEGER PRIMARY KEY,
-    state TEXT NOT NULL,
-    batch TEXT NOT NULL,
-    server TEXT NOT NULL,
-    owner TEXT NOT NULL,
-    path BLOB NOT NULL,
-    request TEXT NOT NULL,
-    declare TEXT NOT NULL,
-    key TEXT NOT NULL,
-    since REAL NOT NULL,
-    size INTEGER, mtime_ns INTEGER, inode INTEGER, device INTEGER, sample TEXT,
-    upload_id TEXT, asset_id TEXT, title_id TEXT,
-    part_size INTEGER, part_count INTEGER, algorithm TEXT, token TEXT, expires_at REAL,
-    held INTEGER NOT NULL DEFAULT 0,
-    code TEXT, reason TEXT, stopped_at REAL,
-    pause INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (server, owner, path)
-);
-CREATE INDEX IF NOT EXISTS uploads_inode ON uploads (inode);
-CREATE INDEX IF NOT EXISTS uploads_batch ON uploads (batch);
-CREATE TABLE IF NOT EXISTS parts (
-    entry INTEGER NOT NULL REFERENCES uploads ON DELETE CASCADE,
-    number INTEGER NOT NULL,
-    crc BLOB NOT NULL,
-    checksum TEXT NOT NULL,
-    PRIMARY KEY (entry, number)
-) WITHOUT ROWID;
-"""
+KEPT = 7 * 86_400.0  # seconds from its beginning that a stored file waits for somebody to follow it further
 
 
 class State(StrEnum):
@@ -137,10 +106,10 @@ class Journal:
         self._lock = threading.RLock()
         self.directory = directory or state_directory()
         self._locks = self.directory / "locks"
-        with _translated(self.directory):
+        with translated(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._locks.mkdir(exist_ok=True, mode=0o700)
-            self._db = _opened(self.directory / NAME)
+            self._db = opened(self.directory / NAME)
 
     def close(self) -> None:
         with self._lock:
@@ -161,6 +130,7 @@ class Journal:
         """
         batch, now = uuid4().hex, self._clock()
         with self._writing(durable=True):
+            self._db.execute("DELETE FROM uploads WHERE state = 'stored' AND since < ?", (now - KEPT,))
             return [self._queue(place, wish, batch, now) for wish in wishes]
 
     def _queue(self, place: Place, wish: Wish, batch: str, now: float) -> Entry:
@@ -181,13 +151,13 @@ class Journal:
         return entry
 
     def get(self, entry_id: int) -> Entry | None:
-        with self._lock, _translated(self.directory):
+        with self._lock, translated(self.directory):
             return self._one("id = ?", (entry_id,))
 
     def same_file(self, entry: Entry, identity: Identity) -> Entry | None:
         """Another row of this place that is about the same file under another name: a hard link, or its name before it
         was renamed."""
-        with self._lock, _translated(self.directory):
+        with self._lock, translated(self.directory):
             return self._one(
                 "id != ? AND server = ? AND owner = ? AND inode = ? AND size = ? AND sample = ? "
                 "AND state IN ('intended', 'begun', 'stored')",
@@ -196,7 +166,7 @@ class Journal:
 
     def elsewhere(self, entry: Entry) -> list[Entry]:
         """Begun rows of the same person and path at other addresses: perhaps of the same server."""
-        with self._lock, _translated(self.directory):
+        with self._lock, translated(self.directory):
             return self._all(
                 "owner = ? AND path = ? AND server != ? AND state IN ('begun', 'stored')",
                 (entry.place.owner, _path(entry.path), entry.place.server),
@@ -204,14 +174,14 @@ class Journal:
 
     def pending(self, place: Place | None = None) -> list[Entry]:
         """Everything that is not done, the oldest first; of one place, or of all."""
-        with self._lock, _translated(self.directory):
+        with self._lock, translated(self.directory):
             if place is None:
                 return self._all("state != 'done'", ())
             return self._all("state != 'done' AND server = ? AND owner = ?", _of(place))
 
     def all(self, place: Place) -> list[Entry]:
         """Every row of a place, those done as well."""
-        with self._lock, _translated(self.directory):
+        with self._lock, translated(self.directory):
             return self._all("server = ? AND owner = ?", _of(place))
 
     # --- what becomes of it ---------------------------------------------------------------------------------------
@@ -256,7 +226,7 @@ class Journal:
 
     def parts(self, entry_id: int) -> dict[int, tuple[int, str]]:
         """{number: (CRC64NVME, the checksum it is granted by)} of the parts that were read."""
-        with self._lock, _translated(self.directory):
+        with self._lock, translated(self.directory):
             rows = self._db.execute("SELECT number, crc, checksum FROM parts WHERE entry = ?", (entry_id,))
             return {number: (int.from_bytes(crc, "big"), checksum) for number, crc, checksum in rows}
 
@@ -309,6 +279,16 @@ class Journal:
             self._set(other.id, server=entry.place.server, path=_path(entry.path), batch=entry.batch)
         return self.get(other.id) or other
 
+    def moved(self, entry: Entry, place: Place) -> Entry:
+        """The row's server is reached at another address now; a row that was only queued there gives way."""
+        with self._writing():
+            self._db.execute(
+                "DELETE FROM uploads WHERE server = ? AND owner = ? AND path = ? AND state = 'queued'",
+                (*_of(place), _path(entry.path)),
+            )
+            self._db.execute("UPDATE OR IGNORE uploads SET server = ? WHERE id = ?", (place.server, entry.id))
+        return self.get(entry.id) or entry
+
     def forget(self, entry: Entry) -> None:
         with self._writing():
             self._db.execute("DELETE FROM uploads WHERE id = ?", (entry.id,))
@@ -327,11 +307,12 @@ class Journal:
         with claimed(self._locks, f"{place.server}\n{place.owner}\n{identity.device}:{identity.inode}", path):
             yield
 
-    def holder(self, entry: Entry) -> Holder | None:
-        """Who is at it now, if anybody is."""
-        if entry.identity is None:
+    def holder(self, entry: Entry, identity: Identity | None = None) -> Holder | None:
+        """Who is at it now, if anybody is. `identity` is the file's, where it is known better than by its row."""
+        identity = identity or entry.identity
+        if identity is None:
             return None
-        of = f"{entry.place.server}\n{entry.place.owner}\n{entry.identity.device}:{entry.identity.inode}"
+        of = f"{entry.place.server}\n{entry.place.owner}\n{identity.device}:{identity.inode}"
         return holder(self._locks, of)
 
     def ask_pause(self, entries: Iterable[Entry]) -> None:
@@ -339,16 +320,21 @@ class Journal:
         with self._writing():
             self._db.executemany("UPDATE uploads SET pause = 1 WHERE id = ?", [(entry.id,) for entry in entries])
 
+    def unask_pause(self, entries: Iterable[Entry]) -> None:
+        """Nobody was at these after all."""
+        with self._writing():
+            self._db.executemany("UPDATE uploads SET pause = 0 WHERE id = ?", [(entry.id,) for entry in entries])
+
     def pause_asked(self) -> set[int]:
         """The entries that are to be paused."""
-        with self._lock, _translated(self.directory):
+        with self._lock, translated(self.directory):
             return {row[0] for row in self._db.execute("SELECT id FROM uploads WHERE pause = 1")}
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _writing(self, *, durable: bool = False) -> Iterator[None]:
-        with self._lock, _translated(self.directory):
+        with self._lock, translated(self.directory):
             self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -381,64 +367,19 @@ class Journal:
 _NOT_STOPPED: dict[str, object] = {"code": None, "reason": None, "stopped_at": None}
 
 
-def state_directory() -> Path:
-    """RUSHES_STATE_DIR, else `rushes` where XDG says that state belongs (specifications.freedesktop.org/basedir)."""
-    if named := os.environ.get("RUSHES_STATE_DIR"):
-        return Path(named)
-    base = os.environ.get("XDG_STATE_HOME") or ""
-    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "rushes"
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite's other files get the same mode
-    try:
-        return _connected(path)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise  # locked, read-only, full: not broken
-        path.rename(path.with_name(f"{NAME}.broken-{time.time_ns()}"))
-        return _connected(path)
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-    try:
-        db.row_factory = sqlite3.Row
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise Misconfigured(
-                "journal_newer", f"A newer rushes wrote {path}: use that one, or another RUSHES_STATE_DIR."
-            )
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA foreign_keys = ON")
-        if version < VERSION:
-            db.executescript(SCHEMA + f"PRAGMA user_version = {VERSION};")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-@contextmanager
-def _translated(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
-            raise  # an error of ours
-        raise Unavailable(
-            "journal_unavailable",
-            f"What is being uploaded cannot be written down in {directory}: {error}. "
-            "Make room there, or name another directory by RUSHES_STATE_DIR.",
-        ) from error
-
-
 def _of(place: Place) -> tuple[str, str]:
     return place.server, place.owner
 
 
 def _path(path: Path) -> bytes:
     return os.fsencode(path)
+
+
+def _request(text: str) -> BeginUpload:
+    """Also what an older rushes wrote, with fields that are known no more."""
+    return BeginUpload.model_validate(
+        {name: value for name, value in json.loads(text).items() if name in BeginUpload.model_fields}
+    )
 
 
 def _entry(row: sqlite3.Row) -> Entry:
@@ -461,7 +402,7 @@ def _entry(row: sqlite3.Row) -> Entry:
         batch=row["batch"],
         place=Place(row["server"], row["owner"]),
         path=Path(os.fsdecode(row["path"])),
-        request=BeginUpload.model_validate_json(row["request"]),
+        request=_request(row["request"]),
         declare=tuple(row["declare"].split()),
         key=row["key"],
         since=row["since"],

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rushes.client.job import Job, JobState, UploadResult
 from rushes.client.progress import Meter, Progress
-from rushes.client.uploader import Job, JobState, Uploader, UploadResult
+from rushes.client.uploader import Uploader
 
 EVERY = 0.2  # seconds between two looks
 PAUSES_EVERY = 1.0  # seconds between two looks whether somebody asked for a pause
@@ -73,7 +74,7 @@ class Watch:
         while self._left:
             if not self._left[0].ended.wait(max(0.0, until - self._clock())):
                 return False
-            self._left.popleft()
+            self._left.popleft().settle()
         return True
 
     def look(self) -> Overall:

@@ -154,7 +154,7 @@ class LocalFile:
         return Conflict(
             "file_changed",
             f"{self.path} was changed while it was being uploaded, so the upload was not completed. "
-            "Upload it again when nothing writes to it any more.",
+            "When nothing writes to it any more, begin with it as it is then: rushes upload --anew.",
         )
 
 

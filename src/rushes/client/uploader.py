@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from uuid import UUID
 
@@ -30,16 +28,16 @@ from rushes.checksum import encode
 from rushes.client.api import Uploads
 from rushes.client.calls import ONCE, Caller
 from rushes.client.digest import WholeDigest
-from rushes.client.engine import Engine, Handle
+from rushes.client.engine import Engine
 from rushes.client.http import Stopped, Transport
+from rushes.client.job import Job, UploadResult
 from rushes.client.journal import Entry, Journal, Place, State
 from rushes.client.limits import Limits
-from rushes.client.progress import Progress
 from rushes.client.session import Session
 from rushes.client.source import Identity, LocalFile, difference, was_touched
 from rushes.client.transfer import Begun, Transfer
 from rushes.client.wish import Wish
-from rushes.errors import Conflict, Forbidden, NotFound, Problem, Unauthenticated, Unavailable
+from rushes.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Unauthenticated, Unavailable
 from rushes.model import UploadState
 from rushes.plan import PartPlan, eager_part_size
 from rushes.wire import UploadView
@@ -47,82 +45,6 @@ from rushes.wire import UploadView
 NOTE_EVERY = 2.0  # seconds between two notes of how much is held
 NOT_KEPT = frozenset({"file_missing", "file_directory", "file_special", "file_empty"})  # if nothing was begun
 ENDED = frozenset({UploadState.ABORTED, UploadState.EXPIRED, UploadState.REJECTED, UploadState.FAILED})
-
-
-@dataclass(frozen=True, slots=True)
-class UploadResult:
-    upload_id: UUID
-    asset_id: UUID
-    title_id: UUID
-    size: int  # bytes
-    part_size: int  # bytes
-    part_count: int
-    checksum: str  # CRC64NVME of the whole file, base64, of what was sent; empty if it had been ingested before
-    sent: int  # bytes sent, repeated ones included
-    seconds: float
-
-
-class JobState(StrEnum):
-    """In words for people."""
-
-    WAITING = "waiting"
-    UPLOADING = "uploading"
-    DONE = "done"
-    PAUSED = "paused"  # by `pause`, or by itself after no progress
-    STOPPED = "stopped"  # by Ctrl-C, or by closing its client
-    ELSEWHERE = "elsewhere"  # another process is at it
-    FAILED = "failed"
-    SKIPPED = "skipped"  # left out of a folder: hidden, empty, no file, or there already under another name
-
-
-class Job:
-    """One file of an `Uploader`, to be watched by whoever asked for it."""
-
-    def __init__(self, entry: Entry, size: int, *, anew: bool) -> None:
-        self.entry = entry
-        self.size = size  # bytes
-        self.notices: list[str] = []  # what people should know though nothing is wrong
-        self.error: BaseException | None = None
-        self.result: UploadResult | None = None
-        self.transfer: Transfer | None = None
-        self.handle: Handle | None = None
-        self.open = ExitStack()  # the file and its claim
-        self.file: LocalFile | None = None
-        self.identity: Identity | None = None
-        self.anew = anew
-        self.pausing = False
-        self.began_at: float | None = None
-        self.noted_at = 0.0
-        self.ended = threading.Event()
-
-    @property
-    def progress(self) -> Progress | None:
-        return None if self.transfer is None else self.transfer.progress()
-
-    @property
-    def state(self) -> JobState:
-        if not self.ended.is_set():
-            return JobState.WAITING if self.began_at is None else JobState.UPLOADING
-        code = self.error.code if isinstance(self.error, Problem) else None
-        if self.error is None:
-            return JobState.DONE
-        if code in {"paused", "no_progress"}:
-            return JobState.PAUSED
-        if code == "upload_elsewhere":
-            return JobState.ELSEWHERE
-        return JobState.STOPPED if isinstance(self.error, Stopped) else JobState.FAILED
-
-    def say(self, text: str) -> None:
-        if text not in self.notices:
-            self.notices.append(text)
-
-    def cancel(self) -> None:
-        if self.handle is not None:
-            self.handle.cancel()
-
-    def pause(self) -> None:
-        self.pausing = True
-        self.cancel()
 
 
 class Uploader:
@@ -179,6 +101,8 @@ class Uploader:
         limits: Limits | None,
         on_end: Callable[[Job], None] | None,
     ) -> list[Job]:
+        stale = [entry for entry in entries if entry.pausing and self.journal.holder(entry) is None]
+        self.journal.unask_pause(stale)  # whoever was to pause these died of something else
         jobs = [Job(entry, size, anew=anew) for entry, size in zip(entries, sizes, strict=True)]
         for job in jobs:
             self._start(job, keep=keep, limits=limits or self._engine.limits, on_end=on_end)
@@ -205,6 +129,14 @@ class Uploader:
             on_end=ended,
         )
         job.handle = self._engine.add(job.transfer)
+
+    def mine(self) -> list[Entry]:
+        """Everything pending of this place; and of this person at other addresses, where this server knows the upload:
+        it is the same one, reached another way."""
+        pending = self.journal.pending()
+        mine = [entry for entry in pending if entry.place == self.place]
+        others = [entry for entry in pending if entry.place.owner == self.place.owner and entry.place != self.place]
+        return [*mine, *(self.journal.moved(entry, self.place) for entry in others if self._knows(entry))]
 
     def titles_of(self, paths: Iterable[Path]) -> list[UUID]:
         """Titles that rows of these files name: those that were made for several files together."""
@@ -263,10 +195,10 @@ class Uploader:
         if job.file is None or job.identity is None:
             with ExitStack() as stack:
                 file = stack.enter_context(LocalFile(job.entry.path))
-                identity = file.identify()
+                identity = job.identity = file.identify()
                 stack.enter_context(self.journal.claim(self.place, identity, job.entry.path))
                 job.open = stack.pop_all()
-            job.file, job.identity, job.size = file, identity, identity.size
+            job.file, job.size = file, identity.size
             if job.transfer is not None:
                 job.transfer.size = identity.size
         return job.identity
@@ -280,7 +212,7 @@ class Uploader:
         if now.state is not State.QUEUED:
             return now
         other = self.journal.same_file(now, identity)
-        if other is not None:
+        if other is not None and _same_or_gone(other.path, identity):
             return self.journal.adopt(now, other)
         for elsewhere in self.journal.elsewhere(now):
             if self._knows(elsewhere):
@@ -301,7 +233,7 @@ class Uploader:
         entry = job.entry = self.journal.intend(entry, identity, entry.request.model_copy(update=wanted))
         try:
             begun = self._uploads.begin(entry.request, entry.key)
-        except Conflict as problem:
+        except (Conflict, Invalid) as problem:
             if problem.code != "idempotency_key_reused":
                 raise
             job.entry = self.journal.anew(entry)
@@ -370,7 +302,7 @@ class Uploader:
         known = self.journal.parts(entry.id)
 
         def on_read(number: int, crc: int, checksum: str) -> None:
-            if known.get(number) != (crc, checksum):
+            if number not in known:  # what an earlier run read stays what it is compared with
                 self._note(job, lambda: self.journal.part_read(entry.id, number, crc, checksum))
             if time.monotonic() - job.noted_at > NOTE_EVERY and job.progress is not None:
                 job.noted_at, held = time.monotonic(), job.progress.held
@@ -472,6 +404,15 @@ def _seen(uploads: Uploads, upload_id: UUID) -> UploadView:
         return uploads.get(upload_id, reconcile=True)
     except Unavailable:
         return uploads.get(upload_id)
+
+
+def _same_or_gone(path: Path, identity: Identity) -> bool:
+    """Whether nothing else lies at a file's other name: an inode's number alone may be that of another disk."""
+    try:
+        status = path.stat()
+    except OSError:
+        return True
+    return (status.st_dev, status.st_ino) == (identity.device, identity.inode)
 
 
 def _is_same(before: Identity, now: Identity) -> bool:
