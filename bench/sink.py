@@ -195,6 +195,8 @@ def _rendered(status: int, headers: Mapping[str, str], data: bytes, *, bodiless:
 
 def answer(place: Place, method: str, target: str, headers: Mapping[str, str], body: bytes, length: int) -> Answer:
     path, _, query = target.partition("?")
+    if path == "/healthz":
+        return _json({"status": "ok", "version": "0"})
     if path.startswith("/v1/"):
         return _rushes(place.base, method, path.split("/")[2:], body)
     if path.startswith("/tus"):
@@ -261,7 +263,7 @@ def _rushes(base: str, method: str, path: list[str], body: bytes) -> Answer:
         if method == "POST" and path[2:] == ["complete"]:
             return _json(_status(path[1], plan))
         return _json(_status(path[1], plan) if path[2:] == ["status"] else {}, 200)
-    return _json({"status": "ok", "version": "0"})
+    return _json({}, 404)
 
 
 def _json(told: Mapping[str, Any], status: int = 200) -> Answer:
