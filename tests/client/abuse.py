@@ -31,6 +31,9 @@ RATE = 40e6  # bytes a second of the line to storage: an upload takes some secon
 RUNS = 25  # of the client in one round, at most
 SECONDS = 240.0  # a round may take
 LEAST_BLOCK = 4096
+# These lose what is under way: up to four parts each time. So twice at most: a file of 48 parts may send 7 of them twice.
+CUTTING = frozenset({"kill -9", "token expiry", "storage cut", "relay only and back"})
+MOST_CUTTING = 2
 WHO = Principal("local", "ella", Role.OPERATOR, "studio")
 
 
@@ -220,7 +223,12 @@ def strikes(yard: Yard, client: Uploader, rng: random.Random, count: int) -> lis
     ]
     if yard.preload is not None:
         hits.append(("clock jump", clock))
-    chosen = rng.sample(hits, count)
+    cutting = 0
+    chosen: list[tuple[str, Callable[[], float]]] = []
+    for name, hit in rng.sample(hits, len(hits)):
+        cutting += name in CUTTING
+        if len(chosen) < count and (name not in CUTTING or cutting <= MOST_CUTTING):
+            chosen.append((name, hit))
     return sorted((Strike(rng.uniform(0.03, 0.95), name, hit, clear) for name, hit in chosen), key=lambda s: s.at)
 
 

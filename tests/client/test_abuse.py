@@ -14,7 +14,7 @@ import pytest
 from tests.client.abuse import Yard, abused, yard
 from tests.conftest import SEED
 
-PARTS = (32, 48)  # of 5 MiB
+PARTS = (48, 60)  # of 5 MiB
 MOST_SENT = 1.15  # of the file's size
 ROUNDS_A_YARD = 10  # then a new stack: the embedded store gives space back late
 
