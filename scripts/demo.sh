@@ -17,7 +17,7 @@ printf 'Making a sample clip …\n'
 
 if [ -t 1 ]; then keep=--keep-running; else keep=; fi
 # shellcheck disable=SC2086 # $keep is one word or none
-RUSHES_DATA_DIR="$data/stack" .venv/bin/rushes ingest "$data/sample.mp4" --title "Sample clip" --tag demo $keep || {
+RUSHES_DATA_DIR="$data/stack" RUSHES_STATE_DIR="$data/state" .venv/bin/rushes ingest "$data/sample.mp4" --title "Sample clip" --tag demo $keep || {
     status=$?
     [ "$keep" ] && [ "$status" = 130 ] && exit 0 # Ctrl-C is how the demo ends
     exit "$status"

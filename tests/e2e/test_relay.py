@@ -44,7 +44,11 @@ def ways(stack: Site, upload_id: object) -> list[object]:
 
 
 def test_the_command_line_needs_no_word_about_it(out_of_reach: Site, film: Path) -> None:
-    env = os.environ | {"RUSHES_SERVER": out_of_reach.running.api_url, "RUSHES_TOKEN": out_of_reach.token}
+    env = os.environ | {
+        "RUSHES_SERVER": out_of_reach.running.api_url,
+        "RUSHES_TOKEN": out_of_reach.token,
+        "RUSHES_STATE_DIR": str(film.parent / "state"),
+    }
     done = subprocess.run(
         [sys.executable, "-m", "rushes", "ingest", str(film), "--json"],
         env=env,
