@@ -100,22 +100,12 @@ def make_file(path: Path, rng: random.Random, parts: int) -> str:
     return sha256(path)
 
 
-# Whoever starts it again goes on where it was: by the journal, of which the program knows nothing.
-PROGRAM = """
-import os, sys
-from rushes.client import Client, JobState, Wishes
-with Client(os.environ["RUSHES_SERVER"], os.environ["RUSHES_TOKEN"]) as client:
-    outcome, = client.upload_many([sys.argv[1]], Wishes(part_size=int(sys.argv[2])))
-print(outcome.state, outcome.error or "", *outcome.notices)
-sys.exit(outcome.state is not JobState.DONE)
-"""
-
 # --- the client -------------------------------------------------------------------------------------------------------
 
 
 @dataclass
 class Uploader:
-    """A program that uploads one file, started again and again."""
+    """`rushes upload` of one file, again and again."""
 
     yard: Yard
     path: Path
@@ -141,7 +131,7 @@ class Uploader:
         if self.yard.preload is not None:
             env |= {"LD_PRELOAD": str(self.yard.preload), "CLOCK_OFFSET": str(self.yard.clock)}
         self.token_seconds = 3600.0
-        argv = [sys.executable, "-c", PROGRAM, str(self.path), str(PART)]
+        argv = [sys.executable, "-m", "rushes", "upload", str(self.path), "--part-size", f"{PART // MIB}MiB"]
         with self.log.open("ab") as log:
             log.write(f"--- run {self.runs}\n".encode())
             log.flush()

@@ -116,8 +116,8 @@ def test_the_wheel_says_that_it_is_typed(python: Path) -> None:
 
 
 def test_every_command_of_a_person_helps(python: Path) -> None:
-    assert "--title" in run(python, "-m", "rushes", "ingest", "--help", COLUMNS="200")
-    assert "whoami" in run(python, "-m", "rushes", "--help", COLUMNS="200")
+    assert "--part-size" in run(python, "-m", "rushes", "upload", "--help", COLUMNS="200")
+    assert "upload" in run(python, "-m", "rushes", "--help", COLUMNS="200")
 
 
 def test_what_needs_the_server_says_what_to_install(python: Path) -> None:
