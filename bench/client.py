@@ -199,7 +199,7 @@ def main() -> None:
     chosen = [c for c in CONTENDERS if not args.only or c.name.startswith(tuple(args.only))]
     load = os.getloadavg()[0]
     print(
-        f"{versions()}; {os.cpu_count()} cores, load average {load:.0f} before; medians of {args.rounds} runs in turn"
+        f"{versions()}; {os.cpu_count()} cores, load average {load:.0f} before"
     )
     steps = {"sink": to_sink, "store": to_store, "lines": over_lines}
     for part in args.parts:
