@@ -198,9 +198,7 @@ def main() -> None:
     install_peers()
     chosen = [c for c in CONTENDERS if not args.only or c.name.startswith(tuple(args.only))]
     load = os.getloadavg()[0]
-    print(
-        f"{versions()}; {os.cpu_count()} cores, load average {load:.0f} before"
-    )
+    print(f"{versions()}; {os.cpu_count()} cores, load average {load:.0f} before")
     steps = {"sink": to_sink, "store": to_store, "lines": over_lines}
     for part in args.parts:
         with tempfile.TemporaryDirectory(prefix="rushes-bench-") as name:
