@@ -306,6 +306,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._route("GET")
 
+    def do_PATCH(self) -> None:
+        self._route("PATCH")
+
     def do_POST(self) -> None:
         self._route("POST")
 
@@ -397,6 +400,9 @@ class _Handler(BaseHTTPRequestHandler):
             upload = next((u for u in self.site.uploads.values() if str(u.asset_id) == found[1]), None)
             if upload is None:
                 raise Refusal(404, "asset_not_found", "There is no such asset.")
+            if method == "PATCH":
+                upload.filename = json.loads(body)["filename"]
+                return "asset", lambda: (200, asset_json(upload, "published"))
             if found[2]:
                 return "asset_status", lambda: (200, self.site.asset_status(upload))
             return "asset", lambda: (200, self.site.assets[upload.asset_id])

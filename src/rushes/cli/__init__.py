@@ -35,6 +35,7 @@ from rushes.cli import (
     up,
     upload,
     usage,
+    watch,
 )
 
 HELP = """
@@ -79,6 +80,7 @@ def _app() -> typer.Typer:
         login.login,
         login.logout,
         login.whoami,
+        watch.watch,
         get.get,
         ls.ls,
         status.status,

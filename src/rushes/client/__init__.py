@@ -41,6 +41,7 @@ from rushes.client.session import Session
 from rushes.client.source import LocalFile
 from rushes.client.transfer import Begun, Transfer, follow
 from rushes.client.uploader import Uploader
+from rushes.client.watch import Tally, Told, WatchFolder, Watching
 from rushes.client.wish import Wishes, plain
 from rushes.errors import Conflict, Invalid, NotFound, Rejected, Unavailable
 from rushes.kinds import content_type as content_type_of
@@ -71,7 +72,10 @@ __all__ = [
     "Overall",
     "Progress",
     "Stopped",
+    "Tally",
+    "Told",
     "UploadResult",
+    "Watching",
     "Wishes",
 ]
 
@@ -367,6 +371,17 @@ class Client:
             on_progress=on_progress,
             cancel=cancel,
         ).run()
+
+    def watch(self, watching: Watching, *, once: bool = False, on_told: Callable[[Told], None] | None = None) -> Tally:
+        """Upload what is put into a folder, each file once it is finished, until `cancel` of this client is set; with
+        `once`, until nothing that is finished is left. What came of it all; `on_told` hears of each step, in this thread.
+
+        Raises `Invalid` (folder_missing, not_a_folder, other_drive), `Conflict` (watch_elsewhere), `Unauthenticated`,
+        `Forbidden`, `Misconfigured`, `Unavailable` (journal_unavailable).
+        """
+        tell = on_told or (lambda _told: None)
+        folder = WatchFolder(watching, self.uploader, self.titles, self.assets, tell=tell, cancel=self._cancel)
+        return folder.run(once=once)
 
     def events(
         self,

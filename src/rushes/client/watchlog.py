@@ -1,0 +1,121 @@
+"""What a watched folder's files came to, on this disk: so that a restart uploads nothing twice and keeps what failed.
+
+    begun     somebody is at it, or was when the process died
+    done      every byte is in storage; the file only has to be moved, or is left where it is
+    failed    for good, with the reason
+
+One row a file, beside the journal of uploads (`watch.db`). A row is about a file of that size and time; another one of the
+same name is new.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePath
+from typing import Any
+from uuid import UUID
+
+from rushes.client.settling import Stamp
+from rushes.errors import Unavailable
+
+NAME = "watch.db"
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS files (
+    folder BLOB NOT NULL, path BLOB NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    state TEXT NOT NULL, reason TEXT, at REAL NOT NULL, PRIMARY KEY (folder, path)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS titles (
+    folder BLOB NOT NULL, path BLOB NOT NULL, title_id TEXT NOT NULL, PRIMARY KEY (folder, path)
+) WITHOUT ROWID;
+"""
+
+
+class Fate(StrEnum):
+    BEGUN = "begun"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    size: int
+    mtime_ns: int
+    inode: int
+    fate: Fate
+    reason: str | None
+
+    def is_about(self, stamp: Stamp) -> bool:
+        return (self.size, self.mtime_ns) == (stamp.size, stamp.mtime_ns)
+
+
+class WatchLog:
+    """Of one folder at one server for one person; `key` names the three. Raises `Unavailable` (journal_unavailable)."""
+
+    def __init__(self, directory: Path, key: str) -> None:
+        self._directory = directory
+        self._key = os.fsencode(key)
+        self._lock = threading.Lock()
+        with self._translated():
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(directory / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._db = sqlite3.connect(directory / NAME, timeout=20, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.executescript(SCHEMA)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def rows(self) -> dict[PurePath, Row]:
+        query = "SELECT path, size, mtime_ns, inode, state, reason FROM files WHERE folder = ?"
+        found = self._run(query, self._key)
+        return {
+            PurePath(os.fsdecode(path)): Row(size, mtime_ns, inode, Fate(state), reason)
+            for path, size, mtime_ns, inode, state, reason in found
+        }
+
+    def put(self, path: PurePath, stamp: Stamp, fate: Fate, reason: str | None = None) -> None:
+        values = (stamp.size, stamp.mtime_ns, stamp.inode, fate, reason, time.time())
+        self._run("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._key, _bytes(path), *values)
+
+    def forget(self, path: PurePath) -> None:
+        self._run("DELETE FROM files WHERE folder = ? AND path = ?", self._key, _bytes(path))
+
+    def forget_failed(self) -> None:
+        self._run("DELETE FROM files WHERE folder = ? AND state = 'failed'", self._key)
+
+    def title(self, path: PurePath) -> UUID | None:
+        """Of the folder at `path` below the one that is watched."""
+        found = self._run("SELECT title_id FROM titles WHERE folder = ? AND path = ?", self._key, _bytes(path))
+        return UUID(found[0][0]) if found else None
+
+    def put_title(self, path: PurePath, title_id: UUID) -> None:
+        self._run("INSERT OR REPLACE INTO titles VALUES (?, ?, ?)", self._key, _bytes(path), str(title_id))
+
+    def forget_title(self, path: PurePath) -> None:
+        self._run("DELETE FROM titles WHERE folder = ? AND path = ?", self._key, _bytes(path))
+
+    def _run(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._lock, self._translated():
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.OperationalError, OSError) as error:
+            raise Unavailable(
+                "journal_unavailable",
+                f"What was uploaded cannot be written down in {self._directory}: {error}. "
+                "Make room there, or name another directory by RUSHES_STATE_DIR.",
+            ) from error
+
+
+def _bytes(path: PurePath) -> bytes:
+    return os.fsencode(path)
