@@ -15,6 +15,7 @@ from rushes import __version__
 from rushes.cli import (
     cancel,
     checksum,
+    completion,
     doctor,
     events,
     exits,
@@ -48,7 +49,10 @@ Examples:
   rushes pending                                    what is not finished; rushes resume goes on with it
   rushes up                                         run the server on this machine
   rushes checksum scene-12.mov --parts 8            checksums for an upload by hand
+  rushes login https://media.example                keep a server and your token for it
   rushes ls                                         what was uploaded
+  rushes get 0199…                                  an original comes back, verified
+  rushes watch /media/card                          upload what is put into a folder
   rushes events --follow                            what happens, as it happens
 """
 EPILOG = "Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in exits.CODES) + "."
@@ -94,6 +98,7 @@ def _app() -> typer.Typer:
         roles.worker,
         roles.migrate,
         doctor.doctor,
+        completion.completion,
         version,
     ):
         app.command()(function)
@@ -112,7 +117,12 @@ def _options(
 
 
 def version() -> None:
-    """Print the version."""
+    """Print the version.
+
+    \b
+    Example:
+      rushes version
+    """
     print(__version__)
 
 

@@ -28,6 +28,11 @@ def checksum(
     Number, offset, length and CRC64NVME of every part; CRC64NVME and SHA-256 of the file.
 
     Without --parts or --part-size, the parts are those the server would plan.
+
+    \b
+    Examples:
+      rushes checksum scene-12.mov
+      rushes checksum scene-12.mov --parts 8 --json
     """
     if parts is not None and part_size is not None:
         raise Invalid("parts_twice", "Give either --parts or --part-size, not both.")

@@ -29,9 +29,14 @@ def doctor(
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Look whether the server's parts are there and do what they must.
+    """Look whether all that a server needs works.
 
     The stack that runs on this machine, else what the RUSHES_ settings name. Exits with 1 when there is a problem.
+
+    \b
+    Examples:
+      rushes doctor
+      rushes doctor --fix
     """
     with server_code():
         from rushes.main import diagnose

@@ -38,6 +38,12 @@ def events(
     """Show what happened to uploads and assets, the oldest first.
 
     With --follow what happens from now on; of one upload, everything since it began. Restarts of the server lose nothing.
+
+    \b
+    Examples:
+      rushes events
+      rushes events --follow --json
+      rushes events --upload 0199…
     """
     cancel = threading.Event()
     with connected(server, token, cancel=cancel) as link, interruptible(cancel):

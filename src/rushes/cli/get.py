@@ -49,10 +49,10 @@ def get(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Download an original or a rendition, in parallel ranges, and verify it by checksum.
+    """Download an original or a rendition.
 
-    While it is under way the file is called NAME.part. After Ctrl-C, a kill or a broken line the same command goes on where
-    it was. It never replaces another file unless --force says so.
+    In parallel ranges, verified by checksum. While it is under way the file is called NAME.part. After Ctrl-C, a kill or
+    a broken line the same command goes on where it was. It never replaces another file unless --force says so.
 
     \b
     Examples:

@@ -37,10 +37,11 @@ def login(
     ] = False,
     show: Annotated[bool, typer.Option("--list", help="Show where you are logged in.")] = False,
 ) -> None:
-    """Keep a server and your token for it, so that other commands need neither.
+    """Keep a server and your token for it.
 
-    The token is tried before it is stored, in a file that you alone can read. Several servers may be kept; the one of the
-    last login is used when a command names none. Options and environment variables go before a login.
+    Other commands need neither then. The token is tried before it is stored, in a file that you alone can read. Several
+    servers may be kept; the one of the last login is used when a command names none. Options and environment variables
+    go before a login.
 
     \b
     Examples:
@@ -86,7 +87,9 @@ def logout(
 
 
 def whoami(server: Server = None, token: Token = None, as_json: Json = False) -> None:
-    """Show whom your token speaks for, until when, and what you have used of what.
+    """Show who you are to the server.
+
+    Whom your token speaks for and until when; what you have used of what.
 
     \b
     Examples:

@@ -59,7 +59,7 @@ def ls(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """List uploads and assets, the newest first: id, status, size, when, title, file.
+    """List uploads and assets, the newest first.
 
     The id is the asset's once the file is stored, the upload's before; commands take either.
 

@@ -44,9 +44,9 @@ def rm(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Delete assets with their original and renditions, and give up uploads that are not finished.
+    """Delete assets, give up unfinished uploads.
 
-    It asks first, and cannot be undone. Quota is free again at once.
+    With original, renditions and parts. It asks first, and cannot be undone. Quota is free again at once.
 
     \b
     Examples:

@@ -11,6 +11,10 @@ def api() -> None:
     """Serve the API until SIGTERM.
 
     Needs RUSHES_DATABASE_URL, RUSHES_TOKEN_SECRET and the storage settings.
+
+    \b
+    Example:
+      RUSHES_DATABASE_URL=postgresql://… rushes api
     """
     with server_code():
         from rushes import main
@@ -21,6 +25,10 @@ def worker() -> None:
     """Process uploads until SIGTERM.
 
     Any number of workers may run.
+
+    \b
+    Example:
+      RUSHES_DATABASE_URL=postgresql://… rushes worker
     """
     with server_code():
         from rushes import main
@@ -31,6 +39,10 @@ def migrate() -> None:
     """Bring the database's schemas up to date.
 
     With RUSHES_CREATE_BUCKETS, make missing buckets as well.
+
+    \b
+    Example:
+      RUSHES_DATABASE_URL=postgresql://… RUSHES_CREATE_BUCKETS=1 rushes migrate
     """
     with server_code():
         from rushes import main

@@ -41,7 +41,9 @@ def status(
     token: Token = None,
     as_json: Json = False,
 ) -> None:
-    """Show how an upload or an asset is doing; of a published asset, everything that was made.
+    """Show how an upload or an asset is doing.
+
+    Of a published asset, everything that was made.
 
     \b
     Examples:

@@ -47,6 +47,11 @@ def sweep(
 
     Expired uploads, forgotten parts, replaced renditions, deleted assets. Workers do it by themselves every 15 minutes.
     Needs the server's settings, or the stack that runs on this machine.
+
+    \b
+    Examples:
+      rushes sweep --dry-run --price-per-gb-month 0.023
+      rushes sweep --last 10
     """
     with server_code():
         from rushes import main

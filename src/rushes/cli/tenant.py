@@ -47,7 +47,12 @@ def app() -> typer.Typer:
 
 
 def show(tenant: Name, as_json: Json = False, data_dir: DataDir = None) -> None:
-    """Show a tenant's limits and sums."""
+    """Show a tenant's limits and sums.
+
+    \b
+    Example:
+      rushes tenant show acme
+    """
     from_server = _server_code()
     found = _run(data_dir, lambda db: from_server.find(db, tenant, datetime.now(UTC)))
     _print(found, as_json)
@@ -86,6 +91,10 @@ def set_(
     """Set a tenant's limits; what is not named stays.
 
     For what is begun from now on. Nothing that is stored goes away.
+
+    \b
+    Example:
+      rushes tenant set acme --stored 10TB --types video,audio,application/pdf --plan user.file=20GB
     """
     from_server = _server_code()
     caps = {"stored_bytes": _size(stored), "month_bytes": _size(month), "open_uploads": _count(open_uploads)}
@@ -100,7 +109,12 @@ def set_(
 
 
 def list_(as_json: Json = False, data_dir: DataDir = None) -> None:
-    """List tenants with their sums."""
+    """List tenants with their sums.
+
+    \b
+    Example:
+      rushes tenant list
+    """
     from_server = _server_code()
 
     async def all_of(db: Database) -> int:

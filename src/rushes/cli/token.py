@@ -27,6 +27,11 @@ def token(
     """Print a signed token.
 
     It is signed with RUSHES_TOKEN_SECRET or with the local stack's secret.
+
+    \b
+    Examples:
+      rushes token
+      rushes token --creator ann --tenant acme --plan pro --days 90
     """
     if plan not in QUOTA_PLANS:
         raise Invalid("plan_unknown", f"There is no plan {plan!r}; there are {', '.join(QUOTA_PLANS)}.")

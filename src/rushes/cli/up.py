@@ -33,6 +33,11 @@ def up(
     """Run the whole server on this machine.
 
     PostgreSQL, SeaweedFS, the API and workers, in the foreground, until Ctrl-C.
+
+    \b
+    Examples:
+      rushes up
+      RUSHES_API_HOST=0.0.0.0 rushes up
     """
     settings = read_settings(api_port=port, api_host=host, data_dir=data_dir)
     with server_code():

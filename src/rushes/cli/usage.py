@@ -26,6 +26,11 @@ def usage(
     """Show what you have stored and what is left.
 
     Operators see the tenant's sums as well.
+
+    \b
+    Examples:
+      rushes usage
+      rushes usage --creators --json
     """
     with connected(server, token) as link:
         found = link.client.usage.get()

@@ -63,11 +63,12 @@ def watch(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Watch a folder: upload each file once it is finished, then move it to DIR/done.
+    """Upload what is put into a folder.
 
-    Folders in it are kept as a structure. A file that grows is waited for; hidden files, links and names of unfinished
-    files (.part, .crdownload, .tmp, ~ and the like) are left alone. Renamed files go on, files taken away are given up.
-    Restarts lose nothing and upload nothing twice. One process may watch a folder; Ctrl-C ends it politely.
+    Each file once it is finished; then it is moved to DIR/done, or left and remembered (--keep). Folders in it are kept
+    as a structure. A file that grows is waited for; hidden files, links and names of unfinished files (.part,
+    .crdownload, .tmp, ~ and the like) are left alone. Renamed files go on, files taken away are given up. Restarts lose
+    nothing and upload nothing twice. One process may watch a folder; Ctrl-C ends it politely.
 
     \b
     Examples:
