@@ -40,7 +40,11 @@ def test_original_and_renditions_come_back(
         )
         assert told["path"] == str(tmp_path / f"tiny-{rendition.name}")
         assert Path(told["path"]).stat().st_size == rendition.size == told["received"]
-        assert told["verified"] == f"crc64nvme {rendition.checksum}"
+        assert told["verified"] == [f"crc64nvme {rendition.checksum}"]
+    told = json.loads(
+        rushes_here("get", published.id, "--sha256", "-o", tmp_path / "again", *signed_in, "--json").stdout
+    )
+    assert told["verified"][1] == f"sha256 {published.sha256}"
     assert rushes_here("get", published.id, "-q", "-o", tmp_path / "other", *signed_in).stdout == ""
 
 

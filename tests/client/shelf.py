@@ -27,6 +27,7 @@ class Shelf:
         self.data = data
         self.filename = filename
         self.checksum: str | None = encode(crc64nvme(data))
+        self.sha256: str | None = None
         self.renditions: dict[str, bytes] = {}
         self.faults: list[str] = []  # cut, reset, 503, 404, flip, whole, etag, other
         self.link = 1
@@ -72,7 +73,7 @@ class Shelf:
             "id": str(self.id), "title_id": str(self.id), "upload_id": str(self.id), "creator": "me",
             "state": "published", "status": "published", "kind": "video", "filename": self.filename,
             "content_type": "video/mp4", "size": len(self.data),
-            "checksum": {"algorithm": "crc64nvme", "value": self.checksum}, "sha256": None, "verification": None,
+            "checksum": {"algorithm": "crc64nvme", "value": self.checksum}, "sha256": self.sha256, "verification": None,
             "media": None, "renditions": renditions, "original_url": f"{self.url}/store/original?link={self.link}",
             "problem": None, "created_at": now, "updated_at": now, "published_at": now,
         }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import signal
@@ -46,7 +47,7 @@ def test_a_file_comes_in_ranges_and_is_verified(client: Client, shelf: Shelf, tm
     done = client.download(shelf.id, tmp_path, on_progress=seen.append)
     assert done.path == tmp_path / "scene 12.mov"
     assert done.path.read_bytes() == DATA
-    assert done.verified == f"crc64nvme {shelf.checksum}"
+    assert done.verified == (f"crc64nvme {shelf.checksum}",)
     assert (done.received, done.resumed) == (len(DATA), 0)
     assert len(shelf.gets) == 11
     assert names(tmp_path) == {"scene 12.mov"}
@@ -236,9 +237,22 @@ def test_two_processes_do_not_fight_over_one_file(client: Client, shelf: Shelf, 
     assert shelf.sent == len(DATA)
 
 
+def test_the_sha_256_may_be_compared_too(client: Client, shelf: Shelf, tmp_path: Path) -> None:
+    shelf.sha256 = hashlib.sha256(DATA).hexdigest()
+    done = client.download(shelf.id, tmp_path, sha256=True)
+    assert done.verified == (f"crc64nvme {shelf.checksum}", f"sha256 {shelf.sha256}")
+    assert client.download(shelf.id, tmp_path, sha256=True).received == 0
+    shelf.sha256 = hashlib.sha256(b"other").hexdigest()
+    with pytest.raises(Conflict, match="exists already"):
+        client.download(shelf.id, tmp_path, sha256=True)
+    with pytest.raises(Rejected, match="twice"):
+        client.download(shelf.id, tmp_path / "again", sha256=True)
+    assert names(tmp_path) == {"scene 12.mov"}
+
+
 def test_an_asset_without_a_checksum_says_so(client: Client, shelf: Shelf, tmp_path: Path) -> None:
     shelf.checksum = None
-    assert client.download(shelf.id, tmp_path).verified is None
+    assert client.download(shelf.id, tmp_path).verified == ()
 
 
 def test_places_that_cannot_be(client: Client, shelf: Shelf, tmp_path: Path) -> None:

@@ -43,6 +43,9 @@ def get(
         typer.Option("--output", "-o", metavar="PATH", help="A folder, or the file's new name.", show_default=False),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file of that name.")] = False,
+    sha256: Annotated[
+        bool, typer.Option("--sha256", help="Read it once more, and compare its SHA-256 as well (originals).")
+    ] = False,
     concurrency: Annotated[int, typer.Option(min=1, max=32, help="Ranges fetched at once.")] = 4,
     server: Server = None,
     token: Token = None,
@@ -74,6 +77,7 @@ def get(
                 output,
                 rendition=rendition,
                 force=force,
+                sha256=sha256,
                 parallel=concurrency,
                 on_progress=on_progress,
             )
@@ -85,11 +89,9 @@ def get(
 
 def _sentence(done: Downloaded) -> str:
     name = one_line(str(done.path))
-    proof = (
-        "its size is right; the server knows no checksum of it yet"
-        if done.verified is None
-        else (f"verified, {done.verified}")
-    )
+    proof = "its size is right; the server knows no checksum of it yet"
+    if done.verified:
+        proof = f"verified, {', '.join(done.verified)}"
     if done.received == 0 and done.resumed == done.size and done.seconds == 0:
         return f"{name} is here already: {proof}."
     again = f", {words.size(done.resumed)} of it from before" if done.resumed else ""

@@ -344,6 +344,7 @@ class Client:
         *,
         rendition: str | None = None,
         force: bool = False,
+        sha256: bool = False,
         parallel: int = PARALLEL,
         on_progress: OnDownload | None = None,
         cancel: threading.Event | None = None,
@@ -352,7 +353,8 @@ class Client:
 
         `to` is a folder or the file's new name; without it, the asset's own name in the current folder. A download that was
         stopped or killed goes on when the same is called again. Another file of that name is never replaced unless by
-        `force`. `on_progress` is called five times a second, in the calling thread.
+        `force`. With `sha256` an original is read once more and compared with the SHA-256 that a worker computed; the checksum
+        that all files are held to costs no reading. `on_progress` is called five times a second, in the calling thread.
 
         Raises `NotFound` (asset_not_found, rendition_not_found), `Conflict` (file_exists, download_elsewhere,
         download_changed, not_stored), `Rejected` (download_corrupt), `Unavailable`, and `Stopped`.
@@ -367,6 +369,7 @@ class Client:
             what,
             place,
             force=force,
+            sha256=sha256,
             parallel=parallel,
             on_progress=on_progress,
             cancel=cancel,

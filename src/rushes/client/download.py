@@ -10,6 +10,7 @@ libcurl buffer (512 KiB) for each of `parallel` lines, and 3 MB of blocks at the
 
 from __future__ import annotations
 
+import hashlib
 import re
 import threading
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from rushes.checksum import start, text_of
+from rushes.checksum import Running, start, text_of
 from rushes.client.api import Assets
 from rushes.client.http import Reply, Request, Stopped, Transport
 from rushes.client.partfile import PartFile, exists, safe_name
@@ -48,6 +49,7 @@ class Wanted:
     algorithm: ChecksumAlgorithm
     checksum: str | None  # None: the server does not know one yet
     url: str
+    sha256: str | None = None  # hex, of an original that was processed
 
     @property
     def identity(self) -> dict[str, object]:
@@ -82,7 +84,7 @@ class Downloaded:
     asset_id: UUID
     name: str  # of the rendition, or `original`
     size: int
-    verified: str | None  # by which checksum: `crc64nvme …`; None when the server knows none yet
+    verified: tuple[str, ...]  # by which checksums: `crc64nvme …`; empty when the server knows none yet
     received: int  # bytes that came over the line
     resumed: int  # bytes that an earlier run had brought
     seconds: float
@@ -105,6 +107,7 @@ def wanted(asset: AssetView, rendition: str | None) -> Wanted:
             asset.checksum.algorithm if known else ChecksumAlgorithm.CRC64NVME,
             known,
             asset.original_url,
+            asset.sha256,
         )
     found = next((row for row in asset.renditions if row.name == rendition), None)
     if found is None:
@@ -133,6 +136,7 @@ class Download:
         to: Path | None = None,
         *,
         force: bool = False,
+        sha256: bool = False,
         parallel: int = PARALLEL,
         patience: float = 300.0,
         on_progress: OnDownload | None = None,
@@ -144,6 +148,7 @@ class Download:
         self._what = what
         self.target = _target(to, what.filename)
         self._force = force
+        self._sha256 = sha256
         self._parallel = parallel
         self._patience = patience
         self._on_progress = on_progress
@@ -171,38 +176,49 @@ class Download:
             if not self._force and _is_there(self.target):
                 raise exists(self.target)  # another process has finished it in between
             ranges = self._fetched(part, block)
-            found = ranges.checksum()
-            if self._what.checksum is not None and found != self._what.checksum:
+            if not self._is_right(part, ranges):
                 part.start_over()  # no way to tell which bytes are wrong
                 ranges = self._fetched(part, block)
-                found = ranges.checksum()
-            if self._what.checksum is not None and found != self._what.checksum:
-                part.drop()
-                raise self._corrupt()
+                if not self._is_right(part, ranges):
+                    part.drop()
+                    raise self._corrupt()
             part.finish(force=self._force)
         return self._result(ranges.resumed, self._clock() - started)
 
+    def _is_right(self, part: PartFile, ranges: Ranges) -> bool:
+        """Whether every byte is what the server says; with `sha256`, read once more for that."""
+        what = self._what
+        if what.checksum is not None and ranges.checksum() != what.checksum:
+            return False
+        return not self._sha256 or what.sha256 is None or self._sha256_of(part.path) == what.sha256
+
     def _present(self) -> Downloaded | None:
         """The file is there already, byte by byte. Raises `Conflict` (file_exists) when another one has its name."""
-        if self._force or not _is_there(self.target):
+        what, path = self._what, self.target
+        if self._force or not _is_there(path):
             return None
-        same_size = self.target.is_file() and self.target.stat().st_size == self._what.size
-        if not same_size or self._what.checksum is None or self._checksum_of(self.target) != self._what.checksum:
-            raise exists(self.target)
-        return self._result(self._what.size, 0.0)
+        same_size = path.is_file() and path.stat().st_size == what.size
+        if not same_size or what.checksum is None or text_of(self._read(path, start(what.algorithm))) != what.checksum:
+            raise exists(path)
+        if self._sha256 and what.sha256 is not None and self._sha256_of(path) != what.sha256:
+            raise exists(path)
+        return self._result(what.size, 0.0)
 
-    def _checksum_of(self, path: Path) -> str:
-        running = start(self._what.algorithm)
+    def _sha256_of(self, path: Path) -> str:
+        return self._read(path, hashlib.sha256()).digest().hex()
+
+    def _read(self, path: Path, running: Running) -> Running:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 if self._cancel.is_set():
                     raise Stopped("stopped", "Stopped.")
                 running.update(block)
-        return text_of(running)
+        return running
 
     def _result(self, resumed: int, seconds: float) -> Downloaded:
         what = self._what
-        verified = None if what.checksum is None else f"{what.algorithm} {what.checksum}"
+        crc = () if what.checksum is None else (f"{what.algorithm} {what.checksum}",)
+        verified = (*crc, f"sha256 {what.sha256}") if self._sha256 and what.sha256 is not None else crc
         return Downloaded(
             self.target, what.asset_id, what.name, what.size, verified, self._meter.sent, resumed, seconds
         )
