@@ -154,6 +154,20 @@ def test_files_may_stay_where_they_are(watcher: Watcher, site: Site, folder: Pat
     assert sorted(path.name for path in folder.iterdir()) == ["a.mov", "b.mov"]
 
 
+def test_what_stays_may_be_renamed(watcher: Watcher, site: Site, folder: Path) -> None:
+    watcher.watching = replace(watcher.watching, done=None, failed=None)
+    (folder / "a.mov").write_bytes(b"a")
+    watcher.start()
+    watcher.until(watcher.heard("done"))
+    (folder / "a.mov").rename(folder / "b.mov")
+    time.sleep(2 * SETTLE)
+    watcher.stop()
+    (folder / "b.mov").rename(folder / "c.mov")
+    assert watcher.once() == Tally()
+    assert watcher.once() == Tally()
+    assert states(site) == ["ingested"]
+
+
 def test_what_is_refused_is_set_aside_with_the_reason(watcher: Watcher, site: Site, folder: Path) -> None:
     (folder / "bad.mov").write_bytes(b"x")
     site.faults = [Fault("begin", 422, "type_not_allowed")]

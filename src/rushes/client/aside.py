@@ -70,7 +70,7 @@ class Root:
                     continue  # taken away between two looks at it
                 except OSError:
                     sight.unread.append(below)
-        finished = without_halves(sight.files, frozenset(everything))
+        finished = without_halves(sight.files, everything)
         sight.files = {path: sight.files[path] for path in finished}
         return sight
 

@@ -67,7 +67,7 @@ class File:
 @dataclass(slots=True)
 class Decision:
     begin: list[PurePath] = field(default_factory=list)
-    renamed: list[tuple[PurePath, PurePath]] = field(default_factory=list)  # from, to: of those under way
+    renamed: list[tuple[PurePath, PurePath]] = field(default_factory=list)  # from, to: of those begun before
     gone: list[PurePath] = field(default_factory=list)  # while under way
 
 
@@ -122,7 +122,7 @@ class Settling:
             new = by_inode.pop((file.stamp.device, file.stamp.inode), None)
             if new is not None:
                 self.files[new] = file
-                if file.stage is Stage.UNDER_WAY:
+                if file.stage is not Stage.SETTLING:
                     decision.renamed.append((path, new))
             elif file.stage is Stage.UNDER_WAY:
                 decision.gone.append(path)
@@ -193,6 +193,8 @@ def is_wanted(path: PurePath, patterns: Sequence[str]) -> bool:
     )
 
 
-def without_halves(paths: Iterable[PurePath], everything: frozenset[str]) -> list[PurePath]:
+def without_halves(paths: Iterable[PurePath], everything: Iterable[str]) -> list[PurePath]:
     """`paths` without those that somebody is still bringing: `film.mov` beside `film.mov.part` or `film.mov.aria2`."""
-    return [path for path in paths if not any(f"{path.as_posix()}{end}" in everything for end in UNFINISHED)]
+    unfinished = [name for name in everything if name.endswith(UNFINISHED)]
+    halves = {name.removesuffix(end) for name in unfinished for end in UNFINISHED}
+    return [path for path in paths if path.as_posix() not in halves]

@@ -260,11 +260,10 @@ class WatchFolder:
         return replace(wishes, title=None, title_id=title_id)
 
     def _renamed(self, old: PurePath, new: PurePath) -> None:
+        self._log.rename(old, new)
         job = self.jobs.pop(old, None)
         if job is not None:
             self.jobs[new] = job
-            self._log.forget(old)
-            self._log.put(new, self.settling.files[new].stamp, Fate.BEGUN)
             self._say("renamed", new, f"{old} is {new} now; its upload goes on", job)
 
     def _gone(self, path: PurePath) -> None:
@@ -400,19 +399,21 @@ class WatchFolder:
         while (sight := self._look()) is None:
             if self._cancel.wait(LONGEST_LOOK):
                 return
-        inodes = {stamp.inode for stamp in sight.files.values()}
+        names = {stamp.inode: path for path, stamp in sight.files.items()}
         pending = {entry.path: entry for entry in self._uploader.journal.pending(self._uploader.place)}
-        for path, row in self._log.rows().items():
+        for old, row in self._log.rows().items():
+            path = old if old in sight.files else names.get(row.inode, old)
             stamp = sight.files.get(path)
             if row.fate is Fate.BEGUN:
-                if stamp is None and row.inode not in inodes and stamp_of(self.root.path / path) is None:
+                if stamp is None and stamp_of(self.root.path / path) is None:
                     self._give_up(path, pending.get(self.root.path / path))
                 continue
             if stamp is None or not row.is_about(stamp):
-                self._log.forget(path)
+                self._log.forget(old)
                 continue
+            self._log.rename(old, path)
             self.settling.files[path] = File(stamp, self._clock(), Stage.HANDLED)
-            entry = pending.get(self.root.path / path)
+            entry = pending.get(self.root.path / old)
             if entry is not None and entry.state is State.STORED:  # killed right after it was noted
                 self._uploader.journal.done(entry)
             if row.fate is Fate.DONE and self._watching.done is not None:

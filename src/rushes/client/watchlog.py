@@ -84,6 +84,11 @@ class WatchLog:
         values = (stamp.size, stamp.mtime_ns, stamp.inode, fate, reason, time.time())
         self._run("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._key, _bytes(path), *values)
 
+    def rename(self, old: PurePath, new: PurePath) -> None:
+        self._run(
+            "UPDATE OR REPLACE files SET path = ? WHERE folder = ? AND path = ?", _bytes(new), self._key, _bytes(old)
+        )
+
     def forget(self, path: PurePath) -> None:
         self._run("DELETE FROM files WHERE folder = ? AND path = ?", self._key, _bytes(path))
 
