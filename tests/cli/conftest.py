@@ -4,11 +4,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from rushes.cli import main
+from rushes.client import Client
+from rushes.ingest import tokens
+from rushes.model import Principal, Role
 from tests.client.equipment import TOKEN, Site, serving
 from tests.e2e import equipment as e2e
 from tests.e2e.equipment import Site as Stack
@@ -96,3 +102,25 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def signed_in(stack: Stack) -> tuple[str, ...]:
     """Options that name the whole stack."""
     return ("--server", stack.running.api_url, "--token", stack.token)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody of a tenant that nobody else is in, at the whole stack."""
+
+    client: Client
+    token: str
+    options: tuple[str, ...]  # that make a command theirs
+
+
+@pytest.fixture
+def ann(stack: Stack) -> Iterator[Person]:
+    bearer = token_of(stack, Principal(f"tenant-{uuid4().hex[:12]}", "ann", Role.CREATOR, "studio"))
+    url = stack.running.api_url
+    with Client(url, bearer) as client:
+        yield Person(client, bearer, ("--server", url, "--token", bearer))
+
+
+def token_of(stack: Stack, who: Principal, lifetime: timedelta = timedelta(days=30)) -> str:
+    secret = stack.running.environment["RUSHES_TOKEN_SECRET"]
+    return tokens.mint(secret, "rushes", "rushes", who, lifetime, datetime.now(UTC))

@@ -20,9 +20,8 @@ import pytest
 from rushes.cli import exits
 from rushes.client.credentials import Credentials, Login, server_of
 from rushes.errors import Misconfigured
-from rushes.ingest import tokens
 from rushes.model import Principal, Role
-from tests.cli.conftest import Rushes
+from tests.cli.conftest import Rushes, token_of
 from tests.client.equipment import Site
 from tests.e2e.equipment import Site as Stack
 
@@ -45,14 +44,9 @@ def kept(tmp_path: Path) -> Credentials:
     return Credentials(tmp_path / ".config" / "rushes" / "credentials.json")
 
 
-def token(stack: Stack, who: Principal, lifetime: timedelta = timedelta(days=30)) -> str:
-    secret = stack.running.environment["RUSHES_TOKEN_SECRET"]
-    return tokens.mint(secret, "rushes", "rushes", who, lifetime, datetime.now(UTC))
-
-
 def test_a_login_is_kept_and_used(stack: Stack, rushes_here: Rushes, typed: Typed, kept: Credentials) -> None:
     url = stack.running.api_url
-    ann = token(stack, Principal("acme", "ann", Role.CREATOR, "pro"))
+    ann = token_of(stack, Principal("acme", "ann", Role.CREATOR, "pro"))
     done = typed(f"{ann}\n", "login", f"{url}/v1/", "--token-stdin")
     assert done.returncode == exits.OK, done.stderr
     assert f"Logged in at {url} as ann of acme, creator, plan pro." in done.stdout
@@ -77,7 +71,7 @@ def test_options_go_before_the_environment_and_both_before_a_login(
     stack: Stack, rushes_here: Rushes, kept: Credentials
 ) -> None:
     url = stack.running.api_url
-    of = {name: token(stack, Principal("acme", name)) for name in ("ann", "bob", "cid")}
+    of = {name: token_of(stack, Principal("acme", name)) for name in ("ann", "bob", "cid")}
     kept.store(url, Login(token=of["ann"]))
 
     def who(*options: str, **env: str) -> str:
@@ -97,7 +91,7 @@ def test_options_go_before_the_environment_and_both_before_a_login(
 
 def test_a_token_is_tried_before_it_is_kept(stack: Stack, typed: Typed, kept: Credentials, site: Site) -> None:
     url = stack.running.api_url
-    old = token(stack, Principal("acme", "ann"), timedelta(hours=-1))
+    old = token_of(stack, Principal("acme", "ann"), timedelta(hours=-1))
     for given, said in ((old, "has expired"), ("nonsense", "not valid here"), ("", "no token on stdin")):
         done = typed(given, "login", url, "--token-stdin")
         assert done.returncode in {exits.REFUSED, exits.USAGE}
@@ -111,7 +105,7 @@ def test_a_token_is_tried_before_it_is_kept(stack: Stack, typed: Typed, kept: Cr
 
 def test_an_expired_login_says_how_to_renew_it(stack: Stack, rushes_here: Rushes, kept: Credentials) -> None:
     url = stack.running.api_url
-    kept.store(url, Login(token=token(stack, Principal("acme", "ann"), timedelta(hours=-1))))
+    kept.store(url, Login(token=token_of(stack, Principal("acme", "ann"), timedelta(hours=-1))))
     done = rushes_here("ls")
     assert done.returncode == exits.REFUSED
     assert f"rushes login {url}" in done.stderr
@@ -119,7 +113,7 @@ def test_an_expired_login_says_how_to_renew_it(stack: Stack, rushes_here: Rushes
 
 def test_a_token_for_one_upload_has_no_usage(stack: Stack, rushes_here: Rushes) -> None:
     upload = uuid4()
-    narrow = token(stack, Principal("acme", "ann", upload=upload))
+    narrow = token_of(stack, Principal("acme", "ann", upload=upload))
     said = rushes_here("whoami", "--server", stack.running.api_url, "--token", narrow)
     assert said.returncode == exits.OK, said.stderr
     assert f"the upload {upload}" in said.stdout
@@ -127,7 +121,7 @@ def test_a_token_for_one_upload_has_no_usage(stack: Stack, rushes_here: Rushes) 
 
 def test_a_token_typed_at_a_terminal_is_not_shown(stack: Stack, environment: dict[str, str], kept: Credentials) -> None:
     leader, follower = pty.openpty()
-    ann = token(stack, Principal("acme", "ann"))
+    ann = token_of(stack, Principal("acme", "ann"))
     shown = bytearray()
 
     def watch() -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,28 +16,16 @@ import pytest
 
 from rushes.cli import exits
 from rushes.client import Client
-from rushes.model import Principal, Role
 from rushes.wire import BeginUpload, NewTitle
-from tests.cli.conftest import Rushes
-from tests.cli.test_login import token
+from tests.cli.conftest import Person, Rushes
 from tests.e2e.equipment import Site as Stack
 from tests.e2e.equipment import until
 
 
 @pytest.fixture
-def ann(stack: Stack) -> Iterator[Client]:
-    """Somebody of a tenant that nobody else is in."""
-    who = Principal(f"tenant-{uuid4().hex[:12]}", "ann", Role.CREATOR, "studio")
-    with Client(stack.running.api_url, token(stack, who)) as client:
-        client.bearer = token(stack, who)  # type: ignore[attr-defined]
-        yield client
-
-
-@pytest.fixture
-def as_ann(stack: Stack, ann: Client, rushes_here: Rushes) -> Rushes:
+def as_ann(ann: Person, rushes_here: Rushes) -> Rushes:
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        url, bearer = stack.running.api_url, ann.bearer  # type: ignore[attr-defined]
-        return rushes_here(*arguments, "--server", url, "--token", bearer)
+        return rushes_here(*arguments, *ann.options)
 
     return run
 
@@ -53,8 +40,8 @@ def ids(done: subprocess.CompletedProcess[str], name: str = "id") -> list[str]:
     return [json.loads(line)[name] for line in done.stdout.splitlines()]
 
 
-def test_a_list_says_what_is_what_and_goes_on_where_it_ended(as_ann: Rushes, ann: Client) -> None:
-    begun = [begin(ann, f"take {n}.mov", f"Night {n}") for n in range(5)]
+def test_a_list_says_what_is_what_and_goes_on_where_it_ended(as_ann: Rushes, ann: Person) -> None:
+    begun = [begin(ann.client, f"take {n}.mov", f"Night {n}") for n in range(5)]
     newest_first = [str(one.upload_id) for one in reversed(begun)]
     shown = as_ann("ls", "--limit", "2")
     for text in ("take 4.mov", "Night 3", "initiated", "1 kB", f"More: rushes ls --after {newest_first[1]}"):
@@ -63,7 +50,7 @@ def test_a_list_says_what_is_what_and_goes_on_where_it_ended(as_ann: Rushes, ann
     rest = as_ann("ls", "--after", newest_first[1])
     assert ("take 2.mov" in rest.stdout, "take 3.mov" in rest.stdout, "More:" in rest.stdout) == (True, False, False)
     assert ids(as_ann("ls", "--all", "--json")) == newest_first
-    ann.uploads.abort(begun[4].upload_id)
+    ann.client.uploads.abort(begun[4].upload_id)
     assert ids(as_ann("ls", "--json")) == newest_first[1:]
     assert ids(as_ann("ls", "--json", "--gone")) == newest_first
     assert ids(as_ann("ls", "--json", "--status", "aborted")) == newest_first[:1]
@@ -72,9 +59,8 @@ def test_a_list_says_what_is_what_and_goes_on_where_it_ended(as_ann: Rushes, ann
 
 
 def test_a_file_is_followed_listed_and_removed(
-    as_ann: Rushes, ann: Client, tiny_clip: Path, environment: dict[str, str], stack: Stack
+    as_ann: Rushes, ann: Person, tiny_clip: Path, environment: dict[str, str]
 ) -> None:
-    url, bearer = stack.running.api_url, ann.bearer  # type: ignore[attr-defined]
     begun = threading.Event()
     upload: list[UUID] = []
 
@@ -82,7 +68,7 @@ def test_a_file_is_followed_listed_and_removed(
         upload.append(answer.upload_id)
         begun.set()
 
-    sending = threading.Thread(target=lambda: ann.upload(tiny_clip, title="Follow me", on_begin=remember))
+    sending = threading.Thread(target=lambda: ann.client.upload(tiny_clip, title="Follow me", on_begin=remember))
     sending.start()
     assert begun.wait(20)
     followed = as_ann("status", upload[0], "--follow")
@@ -96,7 +82,7 @@ def test_a_file_is_followed_listed_and_removed(
     assert asset["id"] in as_ann("ls").stdout
 
     assert "give --yes" in as_ann("rm", asset["id"]).stderr, "nobody is at the keyboard"
-    command = [sys.executable, "-m", "rushes", "rm", asset["id"], "--server", url, "--token", bearer]
+    command = [sys.executable, "-m", "rushes", "rm", asset["id"], *ann.options]
     for answer, said in (("n", b"Nothing was changed"), ("y", b"Deleted: tiny.mp4")):
         assert said in at_a_terminal(command, environment, answer)
     assert as_ann("ls").stdout == "No uploads yet.\n"
@@ -128,20 +114,19 @@ def at_a_terminal(command: list[str], environment: dict[str, str], answer: str) 
     return shown
 
 
-def test_some_that_can_be_removed_and_some_that_cannot(as_ann: Rushes, ann: Client) -> None:
-    open_one, absent = begin(ann, "half.mov"), uuid4()
+def test_some_that_can_be_removed_and_some_that_cannot(as_ann: Rushes, ann: Person) -> None:
+    open_one, absent = begin(ann.client, "half.mov"), uuid4()
     done = as_ann("rm", open_one.upload_id, absent, "--yes", "--json")
     told = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(row["id"], row["ok"]) for row in told] == [(str(open_one.upload_id), True), (str(absent), False)]
     assert done.returncode == exits.REFUSED
-    assert ann.uploads.get(open_one.upload_id).state == "aborted"
-    assert "Given up: other.mov" in as_ann("rm", begin(ann, "other.mov").asset_id, "-y").stdout
+    assert ann.client.uploads.get(open_one.upload_id).state == "aborted"
+    assert "Given up: other.mov" in as_ann("rm", begin(ann.client, "other.mov").asset_id, "-y").stdout
 
 
-def test_ctrl_c_ends_looking_and_nothing_else(ann: Client, stack: Stack, environment: dict[str, str]) -> None:
-    url, bearer = stack.running.api_url, ann.bearer  # type: ignore[attr-defined]
-    upload_id = str(begin(ann, "slow.mov").upload_id)
-    command = [sys.executable, "-m", "rushes", "status", upload_id, "-f", "--server", url, "--token", bearer]
+def test_ctrl_c_ends_looking_and_nothing_else(ann: Person, environment: dict[str, str]) -> None:
+    upload_id = str(begin(ann.client, "slow.mov").upload_id)
+    command = [sys.executable, "-m", "rushes", "status", upload_id, "-f", *ann.options]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -152,7 +137,7 @@ def test_ctrl_c_ends_looking_and_nothing_else(ann: Client, stack: Stack, environ
     assert (process.returncode, "goes on by itself" in said) == (exits.INTERRUPTED, True)
 
 
-def test_titles_are_made_found_changed_and_deleted(as_ann: Rushes, ann: Client) -> None:
+def test_titles_are_made_found_changed_and_deleted(as_ann: Rushes, ann: Person) -> None:
     made = json.loads(
         as_ann(
             "titles", "create", "Harbour at night", "--project", "Harbour", "--tag", "raw", "--tag", "night",
@@ -172,28 +157,27 @@ def test_titles_are_made_found_changed_and_deleted(as_ann: Rushes, ann: Client) 
     changed = json.loads(edited.stdout)
     assert (changed["title"], changed["metadata"], changed["project_id"]) == ("Harbour, day 2", {"camera": "B"}, None)
     assert changed["tags"] == ["raw", "night"], "what is not named stays"
-    begun = ann.uploads.begin(BeginUpload(filename="a.mov", size=1, title_id=UUID(made["id"])), "k")
+    begun = ann.client.uploads.begin(BeginUpload(filename="a.mov", size=1, title_id=UUID(made["id"])), "k")
     shown = as_ann("titles", "show", made["id"]).stdout
     for text in ("Harbour, day 2", "raw, night", "camera", "B", "2026-11-21", f"{begun.asset_id}  initiated"):
         assert text in shown
     assert "give --yes" in as_ann("titles", "rm", made["id"]).stderr
     assert as_ann("titles", "rm", made["id"], "-y").returncode == exits.REFUSED, "an asset belongs to it"
-    ann.uploads.abort(begun.upload_id)
+    ann.client.uploads.abort(begun.upload_id)
     until(lambda: as_ann("titles", "rm", made["id"], "-y").returncode == exits.OK, 10, "the title cannot be deleted")
     for wrong in (["edit", made["id"]], ["create", "x" * 501], ["create", "x", "--metadata", "no"]):
         assert as_ann("titles", *wrong).returncode == exits.USAGE
 
 
-def test_following_outlives_a_server_that_is_away_for_a_moment(as_ann: Rushes, ann: Client, stack: Stack) -> None:
-    upload_id = begin(ann, "later.mov").upload_id
-    url, bearer = stack.running.api_url, ann.bearer  # type: ignore[attr-defined]
-    command = [sys.executable, "-m", "rushes", "status", str(upload_id), "-f", "--server", url, "--token", bearer]
+def test_following_outlives_a_server_that_is_away_for_a_moment(ann: Person, stack: Stack) -> None:
+    upload_id = begin(ann.client, "later.mov").upload_id
+    command = [sys.executable, "-m", "rushes", "status", str(upload_id), "-f", *ann.options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as following:
         assert following.stdout is not None
         assert following.stdout.readline().startswith("initiated")
         stack.child("api").terminate()
         time.sleep(1)
-        until(lambda: _aborted(ann, upload_id), 30, "the API is not back")
+        until(lambda: _aborted(ann.client, upload_id), 30, "the API is not back")
         _, said = following.communicate(timeout=60)
     assert following.returncode == exits.REFUSED
     assert "ended as deleted" in said or "ended as aborted" in said

@@ -15,19 +15,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from uuid import uuid4
-
-import pytest
 
 from rushes.checksum import crc64nvme, encode
 from rushes.cli import exits
-from rushes.client import Client
-from rushes.model import Principal, Role
-from tests.cli.conftest import Rushes
-from tests.cli.test_login import token
-from tests.e2e.equipment import Site as Stack
+from tests.cli.conftest import Person, Rushes
 from tests.e2e.equipment import until
 
 SETTLE = 1.5  # seconds
@@ -128,21 +121,12 @@ class Set:
         (folder / "late.mov").write_bytes(late)
 
 
-@pytest.fixture
-def ann(stack: Stack) -> Iterator[tuple[Client, str]]:
-    bearer = token(stack, Principal(f"tenant-{uuid4().hex[:12]}", "ann", Role.CREATOR, "studio"))
-    with Client(stack.running.api_url, bearer) as client:
-        yield client, bearer
-
-
 class Watching:
     """`rushes watch` as a process, and what it tells."""
 
-    def __init__(self, folder: Path, url: str, bearer: str, environment: dict[str, str], people: Set) -> None:
-        command = [sys.executable, "-m", "rushes", "watch", str(folder), "--settle", str(SETTLE), "--json"]
-        self.process = subprocess.Popen(
-            [*command, "--server", url, "--token", bearer], env=environment, stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, ann: Person, environment: dict[str, str], people: Set) -> None:
+        command = [sys.executable, "-m", "rushes", "watch", str(people.folder), "--settle", str(SETTLE), "--json"]
+        self.process = subprocess.Popen([*command, *ann.options], env=environment, stdout=subprocess.PIPE, text=True)
         self.told: list[dict[str, str]] = []
         self._people = people
         self._reader = threading.Thread(target=self._read)
@@ -165,13 +149,12 @@ class Watching:
 
 
 def test_a_folder_in_which_everything_happens(
-    stack: Stack, ann: tuple[Client, str], environment: dict[str, str], tmp_path: Path, round_: int
+    ann: Person, environment: dict[str, str], tmp_path: Path, round_: int
 ) -> None:
-    client, bearer = ann
     folder = tmp_path / "set"
     folder.mkdir()
     people = Set(folder)
-    watch = Watching(folder, stack.running.api_url, bearer, environment, people)
+    watch = Watching(ann, environment, people)
     people.work(
         people.grows, people.is_unfinished_first, people.takes_its_space_first, people.is_renamed_while_it_settles,
         people.is_deleted_half_way, people.is_replaced, people.changes_under_way,
@@ -181,7 +164,7 @@ def test_a_folder_in_which_everything_happens(
     )
     watch.end(signal.SIGKILL)
     before = watch.told
-    watch = Watching(folder, stack.running.api_url, bearer, environment, people)
+    watch = Watching(ann, environment, people)
     people.wrap()
     done = folder / "done"
     until(lambda: all((done / name).exists() for name in people.left), 90, f"not all is done: {before + watch.told}")
@@ -190,7 +173,7 @@ def test_a_folder_in_which_everything_happens(
     for name, data in people.left.items():
         assert (done / name).read_bytes() == data
         assert not (folder / name).exists()
-    assets = [asset for asset in client.assets.all() if asset.original_url is not None]
+    assets = [asset for asset in ann.client.assets.all() if asset.original_url is not None]
     stored = [asset.checksum.value for asset in assets]
     assert set(stored) <= people.whole, "nothing that was ever half"
     for name, data in people.left.items():
@@ -199,35 +182,31 @@ def test_a_folder_in_which_everything_happens(
         assert found[0].verification == "end_to_end"
         if name != "card 2/renamed.mov" or found[0].filename == "renamed.mov":
             assert found[0].filename == Path(name).name
-    assert not [upload for upload in client.uploads.all() if upload.state in {"initiated", "uploading"}], (
+    assert not [upload for upload in ann.client.uploads.all() if upload.state in {"initiated", "uploading"}], (
         "nothing lies about"
     )
 
 
-def test_once_with_a_title_for_each_folder(
-    stack: Stack, ann: tuple[Client, str], rushes_here: Rushes, tmp_path: Path
-) -> None:
-    client, bearer = ann
-    at = ("--server", stack.running.api_url, "--token", bearer)
+def test_once_with_a_title_for_each_folder(ann: Person, rushes_here: Rushes, tmp_path: Path) -> None:
     folder = tmp_path / "shoot"
     for name in ("a.mov", "day 1/b.mov", "day 1/c.mov", "day 2/d.mov"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(os.urandom(1000))
     options = ("--once", "--settle", "0.3", "--title-from", "folder")
-    done = rushes_here("watch", folder, *options, *at)
+    done = rushes_here("watch", folder, *options, *ann.options)
     assert done.returncode == exits.OK, done.stderr
     assert "4 files stored." in done.stdout
-    titles = {upload.filename: upload.title for upload in client.uploads.all()}
+    titles = {upload.filename: upload.title for upload in ann.client.uploads.all()}
     assert titles == {"a.mov": "shoot", "b.mov": "day 1", "c.mov": "day 1", "d.mov": "day 2"}
-    assert len(list(client.titles.all())) == 3
+    assert len(list(ann.client.titles.all())) == 3
     (folder / "day 1" / "e.mov").write_bytes(b"e")
     (folder / "refused.pdf").write_bytes(b"%PDF-1.4")
-    again = rushes_here("watch", folder, *options, *at)
+    again = rushes_here("watch", folder, *options, *ann.options)
     assert again.returncode == exits.REFUSED
     assert "1 file stored, 1 refused." in again.stdout
     assert (folder / "failed" / "refused.pdf").exists()
     assert "pdf" in (folder / "failed" / "refused.pdf.reason.txt").read_text()
-    assert len(list(client.titles.all())) == 3, "the folder has its title already"
+    assert len(list(ann.client.titles.all())) == 3, "the folder has its title already"
 
 
 def test_what_cannot_be_watched_is_said(rushes_here: Rushes, at: tuple[str, ...], tmp_path: Path) -> None:
