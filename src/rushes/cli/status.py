@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 from uuid import UUID
 
@@ -53,7 +54,8 @@ def status(
     cancel = threading.Event()
     console = Console(highlight=False)
     with connected(server, token, cancel=cancel) as link, interruptible(cancel):
-        found = _followed(link.client, id_, cancel, console, as_json) if follow else status_of(link.client, id_)
+        with _telling(console, quiet=as_json or not follow) as told:
+            found = _followed(link.client, id_, cancel, told) if follow else status_of(link.client, id_)
         stored = found.upload_state is UploadState.INGESTED and found.status is not OverallStatus.DELETED
         asset = link.client.assets.get(found.asset_id) if stored else None
     if as_json:
@@ -66,38 +68,43 @@ def status(
         raise Rejected(f"ended_{found.status}", f"It ended as {found.status}, not as published.")
 
 
-def _followed(client: Client, id_: UUID, cancel: threading.Event, console: Console, as_json: bool) -> StatusView:
-    """Look until it is over, and tell what changes. Servers that restart meanwhile are waited for."""
-    told, told_at, answered_at = "", 0.0, time.monotonic()
-    with ExitStack() as stack:
-        spinner = None
-        if console.is_terminal and not as_json:
-            spinner = stack.enter_context(console.status("looking"))
-        while True:
-            now = time.monotonic()
-            try:
-                found = status_of(client, id_)
-                text, answered_at = _words(found, _jobs(client, found)), now
-                if found.status in ENDED:
-                    return found
-                if as_json and text != told:
-                    _print_json(found)
-            except Unavailable as error:
-                if now - answered_at > PATIENCE:
-                    raise
-                text = f"waiting: {error.message} Trying again."
-            if spinner is not None:
-                spinner.update(Text(printable(text)))
-            elif (
-                not as_json
-                and text != told
-                and (now - told_at > LINE_EVERY or text.split()[0] != told.partition(" ")[0])
-            ):
-                told_at = now
-                console.print(Text(printable(text)), soft_wrap=True)
-            told = text
-            if cancel.wait(EVERY):
-                raise Stopped("stopped", "Stopped looking; it goes on by itself.")
+def _followed(client: Client, id_: UUID, cancel: threading.Event, told: Callable[[str], None]) -> StatusView:
+    """Look until it is over, and tell how it goes. Servers that restart meanwhile are waited for."""
+    answered_at = time.monotonic()
+    while True:
+        try:
+            found = status_of(client, id_)
+            told(_words(found, _jobs(client, found)))
+            answered_at = time.monotonic()
+            if found.status in ENDED:
+                return found
+        except Unavailable as error:
+            if time.monotonic() - answered_at > PATIENCE:
+                raise
+            told(f"waiting: {error.message} Trying again.")
+        if cancel.wait(EVERY):
+            raise Stopped("stopped", "Stopped looking; it goes on by itself.")
+
+
+@contextmanager
+def _telling(console: Console, *, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """What shows how it goes: one moving line on a terminal; elsewhere a line for each new stage, and now and then."""
+    said, said_at = "", -LINE_EVERY
+
+    def line(text: str) -> None:
+        nonlocal said, said_at
+        now, stage = time.monotonic(), re.split(r"[ ,:]", text)[0]
+        if stage != said or now - said_at >= LINE_EVERY:
+            said, said_at = stage, now
+            console.print(Text(printable(text)), soft_wrap=True)
+
+    if quiet:
+        yield lambda _text: None
+    elif console.is_terminal:
+        with console.status("looking") as spinner:
+            yield lambda text: spinner.update(Text(printable(text)))
+    else:
+        yield line
 
 
 def _jobs(client: Client, found: StatusView) -> Sequence[JobView]:
