@@ -248,6 +248,22 @@ def test_a_file_renamed_meanwhile_goes_on_under_its_new_name(watcher: Watcher, s
     assert states(site) == ["ingested"]
 
 
+def test_files_that_change_names_with_each_other_meanwhile(watcher: Watcher, site: Site, folder: Path) -> None:
+    go = slow(site)
+    for name in ("a", "b"):
+        (folder / f"{name}.mov").write_bytes(name.encode() * 1000)
+    watcher.start()
+    watcher.until(lambda: site.now_putting == 2)
+    (folder / "a.mov").rename(folder / ".c")
+    (folder / "b.mov").rename(folder / "a.mov")
+    (folder / ".c").rename(folder / "b.mov")
+    watcher.until(lambda: watcher.kinds().count("renamed") + watcher.kinds().count("gone") >= 2)
+    go.set()
+    watcher.until(lambda: len(list((folder / "done").glob("*"))) == 2)
+    assert stored(site) == {"a.mov": crc64nvme(b"b" * 1000), "b.mov": crc64nvme(b"a" * 1000)}
+    assert (folder / "done" / "a.mov").read_bytes() == b"b" * 1000
+
+
 def test_another_file_that_takes_the_name_is_uploaded_too(watcher: Watcher, site: Site, folder: Path) -> None:
     go = slow(site)
     (folder / "take.mov").write_bytes(b"one" * 1000)

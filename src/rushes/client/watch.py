@@ -185,10 +185,9 @@ class WatchFolder:
         sight = self._look()
         if sight is not None:
             decision = self.settling.look(sight.files, self._clock())
-            for old, new in decision.renamed:
-                self._renamed(old, new)
-            for path in decision.gone:
+            for path in decision.gone:  # before another file takes its name
                 self._gone(path)
+            self._renamed(decision.renamed)
             for path in decision.begin:
                 self._begin(path)
         now = self._clock()
@@ -259,12 +258,14 @@ class WatchFolder:
             self._log.put_title(folder, title_id)
         return replace(wishes, title=None, title_id=title_id)
 
-    def _renamed(self, old: PurePath, new: PurePath) -> None:
-        self._log.rename(old, new)
-        job = self.jobs.pop(old, None)
-        if job is not None:
-            self.jobs[new] = job
-            self._say("renamed", new, f"{old} is {new} now; its upload goes on", job)
+    def _renamed(self, pairs: Sequence[tuple[PurePath, PurePath]]) -> None:
+        """All at once: files may have changed names with each other."""
+        self._log.rename(pairs)
+        jobs = [(old, new, self.jobs.pop(old, None)) for old, new in pairs]
+        for old, new, job in jobs:
+            if job is not None:
+                self.jobs[new] = job
+                self._say("renamed", new, f"{old} is {new} now; its upload goes on", job)
 
     def _gone(self, path: PurePath) -> None:
         job = self.jobs.pop(path, None)
@@ -311,6 +312,7 @@ class WatchFolder:
             )
         elif code == "title_not_found" and self._watching.title_from is TitleFrom.FOLDER:
             self._log.forget_title(path.parent)  # somebody deleted it: the next try makes another
+            self._drop(job)  # its request names the old one
             self._rest(path, error)
         elif job.state is JobState.PAUSED and code == "paused":
             self.settling.handled(path)
@@ -411,7 +413,7 @@ class WatchFolder:
             if stamp is None or not row.is_about(stamp):
                 self._log.forget(old)
                 continue
-            self._log.rename(old, path)
+            self._log.rename([(old, path)])
             self.settling.files[path] = File(stamp, self._clock(), Stage.HANDLED)
             entry = pending.get(self.root.path / old)
             if entry is not None and entry.state is State.STORED:  # killed right after it was noted

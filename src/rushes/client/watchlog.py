@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,6 +35,8 @@ CREATE TABLE IF NOT EXISTS titles (
     folder BLOB NOT NULL, path BLOB NOT NULL, title_id TEXT NOT NULL, PRIMARY KEY (folder, path)
 ) WITHOUT ROWID;
 """
+
+PUT = "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class Fate(StrEnum):
@@ -81,13 +83,26 @@ class WatchLog:
         }
 
     def put(self, path: PurePath, stamp: Stamp, fate: Fate, reason: str | None = None) -> None:
-        values = (stamp.size, stamp.mtime_ns, stamp.inode, fate, reason, time.time())
-        self._run("INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._key, _bytes(path), *values)
+        row = Row(stamp.size, stamp.mtime_ns, stamp.inode, fate, reason)
+        self._run(PUT, self._key, _bytes(path), *_values(row))
 
-    def rename(self, old: PurePath, new: PurePath) -> None:
-        self._run(
-            "UPDATE OR REPLACE files SET path = ? WHERE folder = ? AND path = ?", _bytes(new), self._key, _bytes(old)
-        )
+    def rename(self, pairs: Sequence[tuple[PurePath, PurePath]]) -> None:
+        """(from, to), all at once."""
+        if not pairs:
+            return
+        rows = self.rows()
+        with self._lock, self._translated():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for old, _ in pairs:
+                    self._db.execute("DELETE FROM files WHERE folder = ? AND path = ?", (self._key, _bytes(old)))
+                for old, new in pairs:
+                    if (row := rows.get(old)) is not None:
+                        self._db.execute(PUT, (self._key, _bytes(new), *_values(row)))
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
 
     def forget(self, path: PurePath) -> None:
         self._run("DELETE FROM files WHERE folder = ? AND path = ?", self._key, _bytes(path))
@@ -120,6 +135,10 @@ class WatchLog:
                 f"What was uploaded cannot be written down in {self._directory}: {error}. "
                 "Make room there, or name another directory by RUSHES_STATE_DIR.",
             ) from error
+
+
+def _values(row: Row) -> tuple[object, ...]:
+    return row.size, row.mtime_ns, row.inode, row.fate, row.reason, time.time()
 
 
 def _bytes(path: PurePath) -> bytes:
