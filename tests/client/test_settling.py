@@ -27,7 +27,6 @@ def test_a_file_is_begun_once_nothing_has_changed_for_so_long() -> None:
     assert settling.soonest(27.0) == 1.0
     assert settling.look({A: stamp(size=11, blocks=8)}, 28.0).begin == [A]
     assert settling.look({A: stamp(size=11, blocks=8)}, 99.0).begin == [], "once"
-    assert settling.is_as_begun(A)
 
 
 def test_an_empty_file_waits_for_its_content() -> None:
@@ -71,7 +70,6 @@ def test_drives_that_make_up_the_numbers_of_files_settle_as_others() -> None:
     settling.look({A: stamp(1)}, 0.0)
     assert settling.look({A: stamp(2)}, 1.0).begin == [A]
     assert settling.look({A: stamp(3)}, 2.0) == Decision()
-    assert settling.is_as_begun(A)
 
 
 def test_what_was_written_to_meanwhile_is_begun_anew() -> None:
@@ -79,7 +77,6 @@ def test_what_was_written_to_meanwhile_is_begun_anew() -> None:
     settling.look({A: stamp()}, 0.0)
     settling.look({A: stamp()}, 1.0)
     settling.look({A: stamp(size=20)}, 1.5)
-    assert not settling.is_as_begun(A)
     settling.changed(A, 2.0)
     assert settling.look({A: stamp(size=20)}, 2.9).begin == []
     assert settling.look({A: stamp(size=20)}, 3.0).begin == [A]
@@ -145,7 +142,7 @@ def test_whatever_people_do_every_file_that_is_left_alone_is_begun_as_it_is(seed
             begun[there[path].inode] = there[path]
         for path, file in list(settling.files.items()):
             if file.stage is Stage.UNDER_WAY and chance.random() < 0.5:
-                if not settling.is_as_begun(path):
+                if begun[file.stamp.inode] != file.stamp:
                     settling.changed(path, now)
                 elif chance.random() < 0.2:
                     settling.rest(path, now)
@@ -157,7 +154,7 @@ def test_whatever_people_do_every_file_that_is_left_alone_is_begun_as_it_is(seed
         for path in settling.look(dict(there), now).begin:
             begun[there[path].inode] = there[path]
         for path, file in list(settling.files.items()):
-            if file.stage is Stage.UNDER_WAY and not settling.is_as_begun(path):
+            if file.stage is Stage.UNDER_WAY and begun[file.stamp.inode] != file.stamp:
                 settling.changed(path, now)
     assert {path: begun[s.inode] for path, s in there.items() if s.size} == {p: s for p, s in there.items() if s.size}
 

@@ -58,7 +58,6 @@ class File:
     stamp: Stamp
     since: float  # when it was last seen to change
     stage: Stage = Stage.SETTLING
-    begun: Stamp | None = None  # as it was when it was begun
     anew: bool = False  # what was uploaded of it is of other content
     not_before: float = 0.0
     rests: int = 0
@@ -94,8 +93,7 @@ class Settling:
                 file.stamp, file.since = stamp, now
         decision.begin = sorted(path for path, file in self.files.items() if self._is_finished(file, now))
         for path in decision.begin:
-            file = self.files[path]
-            file.stage, file.begun = Stage.UNDER_WAY, file.stamp
+            self.files[path].stage = Stage.UNDER_WAY
         return decision
 
     def _match(self, snapshot: Snapshot, decision: Decision) -> None:
@@ -136,12 +134,6 @@ class Settling:
     def handled(self, path: PurePath) -> None:
         """Done or failed, and left where it is: until somebody writes to it."""
         self.files[path].stage = Stage.HANDLED
-
-    def is_as_begun(self, path: PurePath) -> bool:
-        """Whether nobody has written to it since it was begun, as far as the last look shows."""
-        file = self.files[path]
-        begun, now = file.begun, file.stamp
-        return begun is not None and (begun.size, begun.mtime_ns) == (now.size, now.mtime_ns)
 
     def forget(self, path: PurePath) -> None:
         """It was taken away."""

@@ -266,6 +266,8 @@ class WatchFolder:
             if job is not None:
                 self.jobs[new] = job
                 self._say("renamed", new, f"{old} is {new} now; its upload goes on", job)
+            elif self._watching.done is not None and (row := self._log.rows().get(new)) and row.fate is Fate.DONE:
+                self._put_away(new, self.settling.files[new].stamp, None)  # renamed in the moment it was to be moved
 
     def _gone(self, path: PurePath) -> None:
         job = self.jobs.pop(path, None)
@@ -326,23 +328,24 @@ class WatchFolder:
     def _stored(self, path: PurePath, job: Job) -> None:
         """Every byte is in storage. Noted first, so that a kill from here on uploads nothing twice."""
         self._uploader.done(job)
-        if not self.settling.is_as_begun(path):
+        now, then = stamp_of(self.root.path / path) or self.settling.files[path].stamp, job.identity
+        if then is not None and (now.size, now.mtime_ns) != (then.size, then.mtime_ns):
             self.settling.changed(path, self._clock())
             self.settling.files[path].anew = False
             self._say("changed", path, f"{path} was written to after it was uploaded; it is uploaded again", job)
             return
-        stamp = self.settling.files[path].stamp
-        self._log.put(path, stamp, Fate.DONE)
+        self._log.put(path, now, Fate.DONE)
         self._rename_there(path, job)
         self.tally.done += 1
-        self._put_away(path, stamp, job)
+        self._put_away(path, now, job)
 
     def _rename_there(self, path: PurePath, job: Job) -> None:
         """A file that was renamed while it was uploaded has its new name on the server as well."""
-        if job.result is None or job.entry.path.name == path.name:
+        name = plain(path.name, 1_000)
+        if job.result is None or job.entry.request.filename == name:
             return
         try:
-            self._assets.update(job.result.asset_id, AssetPatch(filename=plain(path.name, 1_000)))
+            self._assets.update(job.result.asset_id, AssetPatch(filename=name))
         except Problem as problem:
             self._say("notice", path, f"{path} keeps its old name on the server: {problem.message}", job)
 
