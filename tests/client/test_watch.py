@@ -352,7 +352,7 @@ def test_a_file_taken_away_while_nobody_watched_is_given_up(watcher: Watcher, si
     (folder / "renamed.mov").rename(folder / "other name.mov")
     assert watcher.once() == Tally(done=1)
     found = {upload.filename: upload.state for upload in site.uploads.values()}
-    assert found == {"gone.mov": "aborted", "renamed.mov": "ingested"}
+    assert found == {"gone.mov": "aborted", "other name.mov": "ingested"}
 
 
 def test_one_process_a_folder(watcher: Watcher, folder: Path) -> None:

@@ -119,6 +119,7 @@ class WatchFolder:
         self.jobs: dict[PurePath, Job] = {}  # under way, by the name they have now
         self._doomed: list[Job] = []  # of files that were taken away
         self._ended: SimpleQueue[Job] = SimpleQueue()
+        self._later: list[Job] = []  # ended while the folder was away
         self._away = False
         self._paused_at = 0.0
         self._unread: set[PurePath] = set()
@@ -182,14 +183,9 @@ class WatchFolder:
     def _round(self) -> float:
         """Look, and do what follows from it; the seconds until the next look."""
         started = self._clock()
-        sight = self._look()
-        if sight is not None:
-            decision = self.settling.look(sight.files, self._clock())
-            for path in decision.gone:  # before another file takes its name
-                self._gone(path)
-            self._renamed(decision.renamed)
-            for path in decision.begin:
-                self._begin(path)
+        while self._later:
+            self._ended.put(self._later.pop())
+        self._see()
         now = self._clock()
         if now - self._paused_at >= PAUSES_EVERY:
             self._paused_at = now
@@ -199,6 +195,17 @@ class WatchFolder:
             LONGEST_LOOK, max(0.05, self._watching.settle / 4), LONGEST_LOOK if soonest is None else soonest + 0.01
         )
         return max(pause, 20 * (now - started), 0.02)
+
+    def _see(self) -> None:
+        sight = self._look()
+        if sight is None:
+            return
+        decision = self.settling.look(sight.files, self._clock())
+        for path in decision.gone:  # before another file takes its name
+            self._gone(path)
+        self._renamed(decision.renamed)
+        for path in decision.begin:
+            self._begin(path)
 
     def _look(self) -> Sight | None:
         """None while the folder is away."""
@@ -271,11 +278,17 @@ class WatchFolder:
 
     def _gone(self, path: PurePath) -> None:
         job = self.jobs.pop(path, None)
-        if job is not None:
-            self._doomed.append(job)
-            job.cancel()
-            self._log.forget(path)
-            self._say("gone", path, f"{path} was taken away before it was whole; its upload is given up", job)
+        if job is None:
+            return
+        self._log.forget(path)
+        if job.ended.is_set() and job.state is JobState.DONE:
+            self._uploader.done(job)
+            self.tally.done += 1
+            self._say("done", path, f"{path} is stored and verified, and was taken away by somebody", job)
+            return
+        self._doomed.append(job)
+        job.cancel()
+        self._say("gone", path, f"{path} was taken away before it was whole; its upload is given up", job)
 
     # --- what has ended -------------------------------------------------------------------------------------------
 
@@ -289,13 +302,30 @@ class WatchFolder:
                 if self._clock() >= until:
                     return
                 continue
-            if job in self._doomed:
-                self._doomed.remove(job)
-                self._drop(job)
-                continue
-            path = next(path for path, other in self.jobs.items() if other is job)
+            self._settle_job(job)
+
+    def _settle_job(self, job: Job) -> None:
+        path = self._path_of(job)
+        if path is not None and not self._is_there(path):  # renamed or taken away since the last look
+            self._see()
+            path = self._path_of(job)
+            if path is not None and self._away:
+                self._later.append(job)
+                return
+        if job in self._doomed:
+            self._doomed.remove(job)
+            self._drop(job)
+        elif path is not None:
             del self.jobs[path]
             self._settle_one(path, job)
+
+    def _path_of(self, job: Job) -> PurePath | None:
+        return next((path for path, other in self.jobs.items() if other is job), None)
+
+    def _is_there(self, path: PurePath) -> bool:
+        """Whether the file that is known by this name still has it."""
+        now = stamp_of(self.root.path / path)
+        return now is not None and now.is_same_file(self.settling.files[path].stamp)
 
     def _settle_one(self, path: PurePath, job: Job) -> None:
         for notice in job.notices:
