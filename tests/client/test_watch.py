@@ -64,7 +64,7 @@ class Watcher:
     def kinds(self) -> list[str]:
         return [told.kind for told in self.told]
 
-    def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
+    def until(self, condition: Callable[[], object], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert self.error is None, self.error
@@ -104,7 +104,7 @@ def states(site: Site) -> list[str]:
 def slow(site: Site) -> threading.Event:
     """Parts wait for the event that is returned."""
     go = threading.Event()
-    site.before_put = lambda _number: (go.wait(20), None)[1]
+    site.before_put = lambda _number: (go.wait(60), None)[1]
     return go
 
 
