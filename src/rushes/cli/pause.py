@@ -33,7 +33,9 @@ def pause(
     all_: Annotated[bool, typer.Option("--all", help="Everything that is being uploaded here.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop running uploads politely; `rushes resume`, or the same upload again, goes on where they were.
+    """Stop running uploads politely.
+
+    `rushes resume`, or the same upload again, goes on where they were.
 
     The process that uploads ends with exit code 5 when nothing else is left for it to do.
 

@@ -36,7 +36,9 @@ def pending(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what was begun here and is not finished: file, size, how much is held, since when, and why it stopped.
+    """List what was begun here and is not finished.
+
+    File, size, how much is held, since when, and why it stopped.
 
     Asks no server: it shows what this machine knows.
 

@@ -38,7 +38,9 @@ def resume(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Go on with everything that was begun here: files stopped, paused, killed, failed, or never begun.
+    """Go on with everything that was begun here.
+
+    That is, files stopped, paused, killed, failed, or never begun.
 
     Parts that storage holds are compared with the file before they count; a file that was changed is refused.
 

@@ -17,7 +17,7 @@ BUSY = 20.0  # seconds one process waits for another's write
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS uploads (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     state TEXT NOT NULL,
     batch TEXT NOT NULL,
     server TEXT NOT NULL,

@@ -28,10 +28,11 @@ from queue import Empty, SimpleQueue
 from rushes.client.api import Assets, Titles
 from rushes.client.aside import Root, Sight, move, stamp_of
 from rushes.client.claim import claimed
+from rushes.client.job import Job, JobState
 from rushes.client.journal import Entry, State
 from rushes.client.limits import Limits
 from rushes.client.settling import File, Settling, Stage, Stamp
-from rushes.client.uploader import Job, JobState, Uploader
+from rushes.client.uploader import Uploader
 from rushes.client.watchlog import Fate, WatchLog
 from rushes.client.wish import Wishes, plain
 from rushes.errors import (
