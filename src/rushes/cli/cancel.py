@@ -39,7 +39,9 @@ def cancel(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Give up unfinished uploads: their parts are deleted, their quota is free again. The files here stay.
+    """Give up unfinished uploads.
+
+    Their parts are deleted, their quota is free again. The files here stay.
 
     \b
     Examples:
