@@ -375,15 +375,25 @@ class Client:
             cancel=cancel,
         ).run()
 
-    def watch(self, watching: Watching, *, once: bool = False, on_told: Callable[[Told], None] | None = None) -> Tally:
-        """Upload what is put into a folder, each file once it is finished, until `cancel` of this client is set; with
-        `once`, until nothing that is finished is left. What came of it all; `on_told` hears of each step, in this thread.
+    def watch(
+        self,
+        watching: Watching,
+        *,
+        once: bool = False,
+        on_told: Callable[[Told], None] | None = None,
+        cancel: threading.Event | None = None,
+    ) -> Tally:
+        """Upload what is put into a folder, each file once it is finished, until `cancel` (by default that of this client)
+        is set; with `once`, until nothing that is finished is left. What came of it all; `on_told` hears of each step, in
+        this thread.
 
         Raises `Invalid` (folder_missing, not_a_folder, other_drive), `Conflict` (watch_elsewhere), `Unauthenticated`,
         `Forbidden`, `Misconfigured`, `Unavailable` (journal_unavailable).
         """
         tell = on_told or (lambda _told: None)
-        folder = WatchFolder(watching, self.uploader, self.titles, self.assets, tell=tell, cancel=self._cancel)
+        folder = WatchFolder(
+            watching, self.uploader, self.titles, self.assets, tell=tell, cancel=cancel or self._cancel
+        )
         return folder.run(once=once)
 
     def events(

@@ -216,6 +216,7 @@ class AsyncClient:
     resume_pending = _followed(Client.resume_pending)
     wait = _followed(Client.wait)
     download = _followed(Client.download)
+    watch = _followed(Client.watch)
 
     async def check(self) -> Health:
         """Whether a rushes API answers at this address; needs no token. Gives up after two tries."""
