@@ -90,7 +90,7 @@ class Site:
         self.peak = 0  # most PUTs at once
         self.now_putting = 0
         self.bytes_received = 0
-        self.before_put: Callable[[int], None] | None = None
+        self.before_put: Callable[[int], bool | None] | None = None  # False: the part is not taken, the line breaks
         self.asset_statuses: list[dict[str, Any]] = []
         self.assets: dict[UUID, dict[str, Any]] = {}
         self.titles: dict[UUID, dict[str, Any]] = {}
@@ -336,8 +336,9 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(fault.seconds)
             self._reset()
             return
-        if self.site.before_put is not None:
-            self.site.before_put(number)
+        if self.site.before_put is not None and self.site.before_put(number) is False:
+            self._reset()
+            return
         length = int(self.headers["content-length"])
         data = self._read(length)
         time.sleep(self.site.pace)

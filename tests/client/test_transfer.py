@@ -238,17 +238,21 @@ def test_bytes_that_change_between_reading_and_sending_are_noticed_by_storage(
 
 def stopped_midway(site: Site, path: Path, cancel: threading.Event) -> Problem:
     numbers: list[int] = []
+    over = threading.Event()
 
-    def stop(number: int) -> None:
+    def stop(number: int) -> bool:
         numbers.append(number)
-        if len(numbers) == 4:
-            cancel.set()
-            time.sleep(2.5)  # longer than stopping takes: this part is not confirmed
+        if len(numbers) < 4:
+            return True
+        cancel.set()
+        over.wait(30)
+        return False  # it was stopped in the middle of this part
 
     site.before_put = stop
     with Client(site.url, TOKEN, cancel=cancel) as client, pytest.raises(Stopped) as caught:
         client.upload(path, part_size=PART, limits=Limits(parallel=1))
     site.before_put = None
+    over.set()
     return caught.value
 
 
