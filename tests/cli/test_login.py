@@ -71,22 +71,24 @@ def test_options_go_before_the_environment_and_both_before_a_login(
     stack: Stack, rushes_here: Rushes, kept: Credentials
 ) -> None:
     url = stack.running.api_url
-    of = {name: token_of(stack, Principal("acme", name)) for name in ("ann", "bob", "cid")}
-    kept.store(url, Login(token=of["ann"]))
+    of = {name: token_of(stack, Principal("acme", name)) for name in ("ann@acme", "bob@acme", "cid@acme")}
+    kept.store(url, Login(token=of["ann@acme"]))
 
     def who(*options: str, **env: str) -> str:
         told: str = json.loads(rushes_here("whoami", "--json", *options, **env).stdout)["creator"]
         return told
 
-    assert who() == "ann"
-    assert who("--server", url) == "ann"
-    assert who(RUSHES_TOKEN=of["bob"]) == "bob"
-    assert who("--token", of["cid"], RUSHES_TOKEN=of["bob"]) == "cid"
+    assert who() == "ann@acme"
+    assert who("--server", url) == "ann@acme"
+    assert who(RUSHES_TOKEN=of["bob@acme"]) == "bob@acme"
+    assert who("--token", of["cid@acme"], RUSHES_TOKEN=of["bob@acme"]) == "cid@acme"
     here = str(stack.running.data_dir)
-    assert who("--server", "local", RUSHES_DATA_DIR=here) not in {"ann", "bob", "cid"}, "the person at the keyboard"
-    assert who(RUSHES_SERVER="local", RUSHES_DATA_DIR=here, RUSHES_TOKEN=of["bob"]) == "bob"
+    assert who("--server", "local", RUSHES_DATA_DIR=here) not in {"ann@acme", "bob@acme", "cid@acme"}, (
+        "the person at the keyboard"
+    )
+    assert who(RUSHES_SERVER="local", RUSHES_DATA_DIR=here, RUSHES_TOKEN=of["bob@acme"]) == "bob@acme"
     kept.forget(url)
-    assert who(RUSHES_DATA_DIR=here) not in {"ann", "bob", "cid"}
+    assert who(RUSHES_DATA_DIR=here) not in {"ann@acme", "bob@acme", "cid@acme"}
 
 
 def test_a_token_is_tried_before_it_is_kept(stack: Stack, typed: Typed, kept: Credentials, site: Site) -> None:

@@ -52,7 +52,9 @@ def clip(tmp_path: Path) -> Path:
 
 
 SCRIPT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
 from pathlib import Path
 from rushes.client import Client, Journal, Limits, Wishes
 url, token, state, *paths = sys.argv[1:]

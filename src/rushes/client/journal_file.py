@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -58,12 +59,26 @@ def state_directory() -> Path:
 def opened(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite's other files get the same mode
     try:
-        return _connected(path)
+        return _patiently(path)
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise  # locked, read-only, full: not broken
         path.rename(path.with_name(f"{NAME}.broken-{time.time_ns()}"))
         return _connected(path)
+
+
+def _patiently(path: Path) -> sqlite3.Connection:
+    """sqlite waits for locks by itself, but not while another makes the file or puts its log away."""
+    until = time.monotonic() + BUSY
+    while True:
+        try:
+            return _connected(path)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                raise
+            if time.monotonic() >= until:
+                raise
+            time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - jitter
 
 
 def _connected(path: Path) -> sqlite3.Connection:
