@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 from rushes.checksum import crc64nvme, encode
 from rushes.cli import exits, words
 from tests.cli.conftest import Rushes
+from tests.cli.terminal import on_a_terminal
 from tests.client.equipment import Fault, Site, Upload, asset_json
 
 PUBLISHED = [{"status": "ingested"}, {"status": "processing"}, {"status": "published", "processing_state": "published"}]
@@ -117,25 +117,11 @@ def test_media_that_cannot_be_processed(rushes_here: Rushes, site: Site, at: tup
 
 
 def test_bars_on_a_terminal(publishing: Site, at: tuple[str, ...], clip: Path, environment: dict[str, str]) -> None:
-    leader, follower = pty.openpty()
     publishing.pace = 0.5
-    environment |= {"TERM": "xterm", "COLUMNS": "100"}
-    command = [sys.executable, "-m", "rushes", "ingest", str(clip), *at]
-    with subprocess.Popen(command, env=environment, stdin=follower, stdout=follower, stderr=follower) as process:
-        os.close(follower)
-        shown = b""
-        while True:
-            try:
-                chunk = os.read(leader, 65536)
-            except OSError:  # EIO: the other side is closed
-                break
-            if not chunk:
-                break
-            shown += chunk
-    os.close(leader)
-    assert process.returncode == 0
-    assert "━".encode() in shown
-    assert b"is published" in shown
+    code, shown = on_a_terminal("ingest", clip, *at, environment=environment | {"COLUMNS": "100"})
+    assert code == exits.OK
+    assert "━" in shown
+    assert "is published" in shown
 
 
 def stopped(

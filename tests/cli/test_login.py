@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import pty
 import stat
 import subprocess
 import sys
@@ -22,6 +20,7 @@ from rushes.client.credentials import Credentials, Login, server_of
 from rushes.errors import Misconfigured
 from rushes.model import Principal, Role
 from tests.cli.conftest import Rushes, token_of
+from tests.cli.terminal import on_a_terminal
 from tests.client.equipment import Site
 from tests.e2e.equipment import Site as Stack
 
@@ -122,34 +121,11 @@ def test_a_token_for_one_upload_has_no_usage(stack: Stack, rushes_here: Rushes) 
 
 
 def test_a_token_typed_at_a_terminal_is_not_shown(stack: Stack, environment: dict[str, str], kept: Credentials) -> None:
-    leader, follower = pty.openpty()
     ann = token_of(stack, Principal("acme", "ann"))
-    shown = bytearray()
-
-    def watch() -> None:
-        asked = False
-        while True:
-            try:
-                chunk = os.read(leader, 4096)
-            except OSError:  # EIO: the other side is closed
-                return
-            shown.extend(chunk)
-            if b"Token for" in shown and not asked:
-                asked = True
-                os.write(leader, f"{ann}\n".encode())
-
-    watching = Thread(target=watch)
-    watching.start()
-    command = [sys.executable, "-m", "rushes", "login", stack.running.api_url]
-    done = subprocess.run(
-        command, env=environment, stdin=follower, stdout=follower, stderr=follower, start_new_session=True, check=False
-    )
-    os.close(follower)
-    watching.join()
-    os.close(leader)
-    assert done.returncode == exits.OK, shown.decode()
-    assert b"Logged in at" in shown
-    assert ann.encode() not in shown
+    code, shown = on_a_terminal("login", stack.running.api_url, environment=environment, asked="Token for", answer=ann)
+    assert code == exits.OK, shown
+    assert "Logged in at" in shown
+    assert ann not in shown
     assert kept.default == stack.running.api_url
 
 

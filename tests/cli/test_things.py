@@ -18,6 +18,7 @@ from rushes.cli import exits
 from rushes.client import Client
 from rushes.wire import BeginUpload, NewTitle
 from tests.cli.conftest import Person, Rushes
+from tests.cli.terminal import on_a_terminal
 from tests.e2e.equipment import Site as Stack
 from tests.e2e.equipment import until
 
@@ -82,36 +83,17 @@ def test_a_file_is_followed_listed_and_removed(
     assert asset["id"] in as_ann("ls").stdout
 
     assert "give --yes" in as_ann("rm", asset["id"]).stderr, "nobody is at the keyboard"
-    command = [sys.executable, "-m", "rushes", "rm", asset["id"], *ann.options]
-    for answer, said in (("n", b"Nothing was changed"), ("y", b"Deleted: tiny.mp4")):
-        assert said in at_a_terminal(command, environment, answer)
+    for answer, said in (("n", "Nothing was changed"), ("y", "Deleted: tiny.mp4")):
+        code, shown = on_a_terminal(
+            "rm", asset["id"], *ann.options, environment=environment, asked="for good?", answer=answer
+        )
+        assert (code, said in shown) == (exits.OK, True), shown
     assert as_ann("ls").stdout == "No uploads yet.\n"
     again = as_ann("rm", asset["id"], upload[0], "--yes")
     assert again.returncode == exits.REFUSED
     assert "was deleted already" in again.stderr
     gone = as_ann("status", upload[0], "--follow")
     assert (gone.returncode, "deleted" in gone.stderr) == (exits.REFUSED, True)
-
-
-def at_a_terminal(command: list[str], environment: dict[str, str], answer: str) -> bytes:
-    """What the command shows to a person who types `answer`."""
-    import os
-    import pty
-
-    leader, follower = pty.openpty()
-    with subprocess.Popen(command, env=environment, stdin=follower, stdout=follower, stderr=follower) as process:
-        os.close(follower)
-        os.write(leader, f"{answer}\n".encode())
-        shown = b""
-        while True:
-            try:
-                chunk = os.read(leader, 4096)
-            except OSError:  # EIO: the other side is closed
-                break
-            shown += chunk
-    os.close(leader)
-    assert process.returncode == exits.OK, shown
-    return shown
 
 
 def test_some_that_can_be_removed_and_some_that_cannot(as_ann: Rushes, ann: Person) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import random
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from rushes.checksum import crc64nvme
 from rushes.cli import exits
 from rushes.client import Journal
 from tests.cli.conftest import Rushes
+from tests.cli.terminal import on_a_terminal
 from tests.client.equipment import TOKEN, Fault, Site, asset_json
 
 PART = 5 << 20
@@ -356,25 +356,11 @@ def test_patterns_and_files_that_are_not_there(
 def test_many_files_have_one_view_on_a_terminal(
     site: Site, at: tuple[str, ...], trip: Path, environment: dict[str, str]
 ) -> None:
-    leader, follower = pty.openpty()
     site.pace = 0.5
-    command = [sys.executable, "-m", "rushes", "upload", str(trip), *at]
-    environment |= {"TERM": "xterm", "COLUMNS": "120"}
-    with subprocess.Popen(command, env=environment, stdin=follower, stdout=follower, stderr=follower) as process:
-        os.close(follower)
-        shown = b""
-        while True:
-            try:
-                chunk = os.read(leader, 65536)
-            except OSError:  # EIO: the other side is closed
-                break
-            if not chunk:
-                break
-            shown += chunk
-    os.close(leader)
-    assert process.returncode == 0
+    code, shown = on_a_terminal("upload", trip, *at, environment=environment | {"COLUMNS": "120"})
+    assert code == exits.OK
     for text in ("4 files", "━", "0 of 4 files", "4 files uploaded and verified"):
-        assert text.encode() in shown
+        assert text in shown
 
 
 def test_what_belongs_to_another_server_is_left_alone(

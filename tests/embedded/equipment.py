@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -128,8 +128,11 @@ def ended(process: psutil.Process) -> bool:
 
 
 def listeners(processes: Sequence[psutil.Process]) -> set[tuple[str, int]]:
-    """The addresses on which these processes accept TCP connections."""
-    connections = [connection for process in processes for connection in process.net_connections("tcp")]
+    """The addresses on which these processes accept TCP connections; one that ended meanwhile accepts none."""
+    connections = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            connections += process.net_connections("tcp")
     return {(c.laddr.ip, c.laddr.port) for c in connections if c.status == psutil.CONN_LISTEN}
 
 

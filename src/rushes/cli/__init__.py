@@ -5,6 +5,7 @@ Server code is imported inside the functions that need it, so that the client al
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -132,3 +133,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _app()((sys.argv[1:] if arguments is None else list(arguments)) or ["--help"], prog_name="rushes")
     except Exception as error:  # noqa: BLE001 - the last place: everything becomes a sentence and a code
         sys.exit(exits.report(error))
+    finally:
+        if arguments is None:  # the process ends now: a late Ctrl-C must not take the place of what it came to
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn
-from rich.progress import Progress as Bars
-from rich.text import Text
+from rich.progress import TaskID
 
 from rushes.cli import words
 from rushes.cli.exits import one_line, printable
-from rushes.cli.view import LINE_EVERY, upload_words
+from rushes.cli.view import Rhythm, open_bars, tell, upload_words
 from rushes.client import Overall
 
 SHOWN = 4  # files under way with a bar of their own
@@ -34,49 +31,37 @@ def open_overview(console: Console, files: int) -> Overview:
 
 
 class LineOverview:
-    """Lines, at most one in five seconds, and always one for a new trouble."""
+    """Lines: now and then, and always one for a new trouble."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._said: str | None = None
-        self._said_at = time.monotonic()
+        self._rhythm = Rhythm()
 
     def say(self, text: str) -> None:
-        self._console.print(Text(printable(text)), soft_wrap=True)
+        tell(self._console, text)
 
     def uploading(self, overall: Overall) -> None:
-        self._now_and_then(overall_words(overall), overall.trouble)
+        if self._rhythm.is_due(overall.trouble):
+            self.say(overall_words(overall))
 
     def publishing(self, done: int, of: int, path: Path) -> None:
-        self._now_and_then(publish_words(done, of, path), None)
+        if self._rhythm.is_due(None):
+            self.say(publish_words(done, of, path))
 
     def close(self) -> None:
         """Lines need no end."""
-
-    def _now_and_then(self, text: str, kind: str | None) -> None:
-        now = time.monotonic()
-        if kind != self._said or now - self._said_at >= LINE_EVERY:
-            self._said, self._said_at = kind, now
-            self.say(text)
 
 
 class BarOverview:
     def __init__(self, console: Console, files: int) -> None:
         self._console = console
-        self._bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[words]}", markup=False),
-            console=console,
-            transient=True,
-            refresh_per_second=5,
-        )
+        self._bars = open_bars(console)
         self._all = self._bars.add_task(f"{files:,} files", total=1.0, words="")
         self._files: dict[Path, TaskID] = {}
         self._bars.start()
 
     def say(self, text: str) -> None:
-        self._console.print(Text(printable(text)), soft_wrap=True)
+        tell(self._console, text)
 
     def uploading(self, overall: Overall) -> None:
         moved = (overall.held + overall.moving) / max(1, overall.size)

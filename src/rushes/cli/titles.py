@@ -35,6 +35,7 @@ Metadata = Annotated[
     list[str] | None,
     typer.Option("--metadata", metavar="KEY=VALUE", help="A fact about it; may be repeated.", show_default=False),
 ]
+OnlyTag = Annotated[str | None, typer.Option(help="Only those with this tag.", show_default=False)]
 Limit = Annotated[int, typer.Option(min=1, help="The most to show.")]
 
 
@@ -49,7 +50,7 @@ def app() -> typer.Typer:
 
 def ls(
     genre: Genre = None,
-    tag: Annotated[str | None, typer.Option(help="Only those with this tag.", show_default=False)] = None,
+    tag: OnlyTag = None,
     project: Project = None,
     creator: Annotated[str | None, typer.Option(help="Only those of this creator.", show_default=False)] = None,
     limit: Limit = 50,
@@ -69,7 +70,7 @@ def ls(
 def search(
     text: Annotated[str, typer.Argument(help="Found anywhere in title or description.", show_default=False)],
     genre: Genre = None,
-    tag: Annotated[str | None, typer.Option(help="Only those with this tag.", show_default=False)] = None,
+    tag: OnlyTag = None,
     project: Project = None,
     metadata: Metadata = None,
     limit: Limit = 50,

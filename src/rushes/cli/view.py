@@ -36,37 +36,63 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=1_000)
 
 
+def open_bars(console: Console) -> Bars:
+    return Bars(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[words]}", markup=False),
+        console=console,
+        transient=True,
+        refresh_per_second=5,
+    )
+
+
+def tell(console: Console, text: str) -> None:
+    """A line, as it is: no markup, no wrapping, nothing that steers a terminal."""
+    console.print(Text(printable(text)), soft_wrap=True)
+
+
+class Rhythm:
+    """When a line is due: five seconds after the last one, and at once about something else."""
+
+    def __init__(self) -> None:
+        self._about: str | None = None
+        self._at = time.monotonic()
+
+    def is_due(self, about: str | None) -> bool:
+        now = time.monotonic()
+        if about == self._about and now - self._at < LINE_EVERY:
+            return False
+        self._about, self._at = about, now
+        return True
+
+
 def open_view(console: Console, name: str) -> View:
     return BarView(console, name) if console.is_terminal else LineView(console, name)
 
 
 class LineView:
-    """Lines, at most one in five seconds, and always one for what is new."""
+    """Lines: now and then, and always one for what is new."""
 
     def __init__(self, console: Console, name: str) -> None:
         self._console = console
         self._name = one_line(name)
-        self._said = ""
-        self._said_at = 0.0
+        self._rhythm = Rhythm()
 
     def say(self, text: str) -> None:
-        self._console.print(Text(f"{self._name}: {printable(text)}"), soft_wrap=True)
+        tell(self._console, f"{self._name}: {text}")
 
     def uploading(self, progress: Progress) -> None:
         kind = progress.trouble or ("finalizing" if progress.finalizing else "uploading")
-        self._now_and_then(kind, upload_words(progress))
+        if self._rhythm.is_due(kind):
+            self.say(upload_words(progress))
 
     def processing(self, status: StatusView, jobs: Sequence[JobView]) -> None:
-        self._now_and_then(f"{status.status} {[job.type for job in running(jobs)]}", process_words(status, jobs))
+        if self._rhythm.is_due(f"{status.status} {[job.type for job in running(jobs)]}"):
+            self.say(process_words(status, jobs))
 
     def close(self) -> None:
         """Lines need no end."""
-
-    def _now_and_then(self, kind: str, text: str) -> None:
-        now = time.monotonic()
-        if kind != self._said or now - self._said_at >= LINE_EVERY:
-            self._said, self._said_at = kind, now
-            self.say(text)
 
 
 class BarView:
@@ -74,20 +100,13 @@ class BarView:
 
     def __init__(self, console: Console, name: str) -> None:
         self._console = console
-        self._bars = Bars(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[words]}", markup=False),
-            console=console,
-            transient=True,
-            refresh_per_second=5,
-        )
+        self._bars = open_bars(console)
         self._name = one_line(name)
         self._task = self._bars.add_task(self._name, total=1.0, words="")
         self._bars.start()
 
     def say(self, text: str) -> None:
-        self._console.print(Text(printable(text)), soft_wrap=True)
+        tell(self._console, text)
 
     def uploading(self, progress: Progress) -> None:
         done = (progress.held + progress.moving) / progress.size

@@ -6,7 +6,7 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def state_directory() -> Path:
 def opened(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite's other files get the same mode
     try:
-        return _patiently(path)
+        return patiently(lambda: _connected(path))
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.OperationalError):
             raise  # locked, read-only, full: not broken
@@ -67,12 +67,12 @@ def opened(path: Path) -> sqlite3.Connection:
         return _connected(path)
 
 
-def _patiently(path: Path) -> sqlite3.Connection:
+def patiently(connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
     """sqlite waits for locks by itself, but not while another makes the file or puts its log away."""
     until = time.monotonic() + BUSY
     while True:
         try:
-            return _connected(path)
+            return connect()
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
                 raise

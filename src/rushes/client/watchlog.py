@@ -22,6 +22,7 @@ from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
 
+from rushes.client.journal_file import BUSY, patiently
 from rushes.client.settling import Stamp
 from rushes.errors import Unavailable
 
@@ -67,9 +68,7 @@ class WatchLog:
         with self._translated():
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(directory / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(directory / NAME, timeout=20, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.executescript(SCHEMA)
+            self._db = patiently(lambda: _connected(directory / NAME))
 
     def close(self) -> None:
         self._db.close()
@@ -135,6 +134,17 @@ class WatchLog:
                 f"What was uploaded cannot be written down in {self._directory}: {error}. "
                 "Make room there, or name another directory by RUSHES_STATE_DIR.",
             ) from error
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _values(row: Row) -> tuple[object, ...]:
