@@ -121,6 +121,15 @@ async def test_json_that_the_database_cannot_keep_is_refused(desk: Desk, text: s
     assert len((await ann.read("titles"))["items"]) == 1
 
 
+@pytest.mark.parametrize("name", ["title", "description", "genre", "project_id"])
+async def test_text_that_is_no_unicode_is_refused(desk: Desk, name: str) -> None:
+    ann = desk.person()
+    made = await make(ann)
+    for content in (json.dumps({"title": "x", name: "a\ud800"}), json.dumps({"title": "x", "tags": ["\udfff"]})):
+        problem(await ann.http.post("/v1/titles", content=content, headers=JSON), 422, "request_invalid")
+        problem(await ann.http.patch(f"/v1/titles/{made['id']}", content=content, headers=JSON), 422, "request_invalid")
+
+
 async def test_text_that_looks_like_an_escape_is_only_text(desk: Desk) -> None:
     ann = desk.person()
     made = await make(ann, metadata={"path": r"C:\u0000\x00", "emoji": "🎬"})

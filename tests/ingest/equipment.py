@@ -187,7 +187,7 @@ class Person:
     who: Principal
     http: httpx.AsyncClient
 
-    async def begin(self, size: int = 1_000, **fields: Any) -> Json:
+    async def begin(self, size: int | None = 1_000, **fields: Any) -> Json:
         said = {"filename": "take one.mov", "size": size, "content_type": "video/quicktime"}
         answer = await self.http.post("/v1/uploads", json=said | fields)
         assert answer.status_code == 201, answer.text

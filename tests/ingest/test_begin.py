@@ -118,9 +118,24 @@ async def test_what_cannot_be_taken_is_refused(desk: Desk, fields: dict[str, obj
     assert await desk.quota(ann.who) == (0, 0, 0)
 
 
-async def test_text_that_is_no_unicode_is_refused(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        rb'"filename": "\ud800"',
+        *(
+            rb'"filename": "a.mov", "%s": "a\udfffb"' % name
+            for name in (b"source", b"relative_path", b"project_id", b"region")
+        ),
+        *(
+            rb'"filename": "a.mov", "title": {"title": "t", "%s": "\ud800"}' % name
+            for name in (b"genre", b"project_id", b"description")
+        ),
+        rb'"filename": "a.mov", "title": {"title": "t", "tags": ["\ud800"]}',
+    ],
+)
+async def test_text_that_is_no_unicode_is_refused(desk: Desk, fields: bytes) -> None:
     ann = desk.person()
-    answer = await ann.http.post("/v1/uploads", content=rb'{"filename": "\ud800", "size": 5}', headers=JSON)
+    answer = await ann.http.post("/v1/uploads", content=rb'{"size": 5, ' + fields + b"}", headers=JSON)
     problem(answer, 422, "request_invalid")
 
 
@@ -434,5 +449,24 @@ async def test_a_file_that_the_stores_disk_cannot_hold_is_refused_at_once(desk: 
             problem(answer, 413, "storage_full")
             await ann.http.delete(f"/v1/uploads/{mine['upload_id']}")
             await ann.begin(free // 3)
+    finally:
+        await desk.sql(past.format("+"))
+
+
+async def test_who_names_no_size_leaves_room_on_the_stores_disk_for_others(desk: Desk, tmp_path: Path) -> None:
+    """Half of it: who says how large the file can become gets as much as there is."""
+    past = "UPDATE uploads SET expires_at = expires_at {} interval '1000 years' RETURNING id"
+    await desk.sql(past.format("-"))
+    limits = {"storage_dir": tmp_path, "unknown_size_bytes": 2**62}
+    try:
+        async with open_desk(desk.settings.model_copy(update=limits)) as small:
+            ann = small.person(somebody(plan="studio"))
+            free = shutil.disk_usage(tmp_path).free
+            first = await ann.begin(None)
+            assert free // 4 < first["max_size"] <= free // 2
+            second = await ann.begin(free // 4)
+            await ann.http.delete(f"/v1/uploads/{first['upload_id']}")
+            await ann.http.delete(f"/v1/uploads/{second['upload_id']}")
+            assert (await ann.begin(None, max_size=2**61))["max_size"] > free * 3 // 4
     finally:
         await desk.sql(past.format("+"))

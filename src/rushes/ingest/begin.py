@@ -181,7 +181,8 @@ async def _reserve(
     _check_room(free, copies)
     most = [ctx.settings.unknown_size_bytes, ctx.storage.profile.max_object]
     most += [] if wanted.max_size is None else [wanted.max_size]
-    most += [] if free is None else [free // copies]
+    if free is not None:  # half of the disk for who names no size, or nobody else could begin before that one has ended
+        most.append(max(1, free // copies // (2 if wanted.max_size is None else 1)))
     return await quota.reserve_most(conn, who, limits, tenant, min(most), now)
 
 
