@@ -13,10 +13,12 @@ import pytest
 from rushes.db import assets as asset_rows
 from rushes.db import jobs as job_rows
 from rushes.db import renditions
+from rushes.ingest import finalize
 from rushes.ingest.assets import remove
 from rushes.model import AssetState, JobState, Rendition, Verification, new_id
 from rushes.storage import DonePart
 from tests.ingest.equipment import Desk, Json, Person, body, problem, some_bytes
+from tests.pipeline.equipment import until
 
 DATA = b"not a film"
 
@@ -266,6 +268,17 @@ async def test_an_asset_that_is_being_uploaded_is_aborted_instead(desk: Desk) ->
     assert (await ann.http.delete(path)).status_code == 204
 
 
+async def test_deleting_what_was_never_stored_frees_nothing(desk: Desk) -> None:
+    ann = desk.person()
+    await ann.ingest(DATA)
+    upload = await ann.begin(len(DATA))
+    await ann.complete(upload, await ann.send(upload, DATA))
+    await finalize.fail(desk.ctx, UUID(upload["upload_id"]), 1, "object_corrupt", "It is not what was sent.")
+    assert (await ann.asset(upload))["status"] == "failed"
+    assert (await ann.http.delete(f"/v1/assets/{upload['asset_id']}")).status_code == 204
+    assert await desk.quota(ann.who) == (len(DATA), 0, 0)
+
+
 async def test_nothing_is_removed_of_an_asset_that_is_not_deleted(desk: Desk) -> None:
     ann = desk.person()
     upload = await ann.ingest(DATA)
@@ -321,6 +334,55 @@ async def test_only_what_failed_or_was_cancelled_is_retried(desk: Desk, state: s
     job = await the_job(ann, await ann.ingest())
     await desk.sql("UPDATE jobs SET state = %(state)s WHERE id = %(id)s", state=state, id=job["id"])
     problem(await ann.http.post(f"/v1/jobs/{job['id']}/retry"), 409, f"job_{state}")
+
+
+async def test_a_run_that_ends_first_is_not_cancelled(desk: Desk) -> None:
+    """Whoever asks to cancel waits for the lock under which the run publishes."""
+    ann = desk.person()
+    upload = await ann.ingest()
+    job = await the_job(ann, upload)
+    await run(desk, job["id"])
+    async with desk.ctx.db.transaction() as conn:
+        asset = await asset_rows.load(conn, UUID(upload["asset_id"]), lock=True)
+        cancelling = asyncio.create_task(ann.http.post(f"/v1/jobs/{job['id']}/cancel"))
+        cursor = await conn.execute("SELECT pg_backend_pid()")
+        mine = await cursor.fetchone()
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE %(mine)s = ANY(pg_blocking_pids(pid))"
+        await until(lambda: desk.sql(waiting, mine=mine[0] if mine else 0), 60, "nobody waits for the lock")
+        row = await job_rows.load(conn, UUID(job["id"]), lock=True)
+        assert asset is not None
+        assert row is not None
+        now = desk.ctx.now()
+        await job_rows.finish(conn, row, JobState.SUCCEEDED, now, "done")
+        facts = {"sha256": "0" * 64, "verification": Verification.END_TO_END, "published_at": now}
+        await asset_rows.move(conn, asset, AssetState.PUBLISHED, now, published_job_id=row.id, **facts)
+    problem(await cancelling, 409, "job_succeeded")
+    assert (await ann.asset(upload))["status"] == "published"
+
+
+async def test_a_run_that_was_replaced_writes_nothing(desk: Desk) -> None:
+    ann = desk.person()
+    job_id = UUID((await the_job(ann, await ann.ingest()))["id"])
+    now = desk.ctx.now()
+    async with desk.ctx.db.transaction() as conn:
+        for epoch in (1, 2):
+            assert await job_rows.claim(conn, job_id, epoch, now) is not None
+        for epoch in (1, 2):
+            assert await job_rows.claim(conn, job_id, epoch, now) is None
+        assert await job_rows.owned(conn, job_id, 1) is None
+        assert not await job_rows.advance(conn, job_id, 1, 0.5, "a ghost")
+        assert not await job_rows.put_back(conn, job_id, 1)
+        before = await job_rows.load(conn, job_id)
+        assert before is not None
+        assert (before.state, before.epoch, before.progress, before.message) == (
+            JobState.RUNNING,
+            2,
+            0.0,
+            "waiting for a worker",
+        )
+        assert await job_rows.owned(conn, job_id, 2) == before
+        assert await job_rows.advance(conn, job_id, 2, 0.5, "alive")
+        assert await job_rows.put_back(conn, job_id, 2)
 
 
 async def test_a_stage_is_cancelled_with_its_run(desk: Desk) -> None:

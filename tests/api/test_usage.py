@@ -124,6 +124,23 @@ async def test_another_month_begins_with_nothing_and_gives_nothing_back_to_the_o
     assert await refused(ann, 41, "month_exceeded") == {"limit": 100, "left": 40}
 
 
+async def test_who_is_late_with_the_month_neither_charges_the_next_nor_gives_back_of_it(desk: Desk) -> None:
+    """As at midnight, when one pod's clock is behind another's."""
+    ann = desk.person(somebody(plan="user"))
+    await ann.begin(50)
+    ahead = "UPDATE {} SET month = month + interval '1 month' WHERE tenant = %(tenant)s RETURNING month"
+    sums = "SELECT month, month_bytes FROM {} WHERE tenant = %(tenant)s"
+    tables = ("quotas", "tenant_quotas")
+    months = [await desk.sql(ahead.format(table), tenant=ann.who.tenant) for table in tables]
+    late = await ann.begin(60)
+    for deleted in (False, True):
+        if deleted:
+            assert (await ann.http.delete(f"/v1/uploads/{late['upload_id']}")).status_code == 204
+        for table, ((month,),) in zip(tables, months, strict=True):
+            assert await desk.sql(sums.format(table), tenant=ann.who.tenant) == [(month, 50)]
+    assert await desk.quota(ann.who) == (0, 50, 1)
+
+
 async def test_a_plan_says_how_long_an_upload_lives(desk: Desk) -> None:
     ann = desk.person(somebody(plan="pro"))
     await desk.allow(ann.who, plans={"pro": {"idle_days": 0.5}})

@@ -6,7 +6,9 @@ import asyncio
 from dataclasses import replace
 from uuid import UUID
 
+from rushes.ingest import uploads
 from rushes.ingest.abort import discard
+from rushes.ingest.grant import open_in_storage
 from rushes.plan import MIN_PART
 from tests.ingest.equipment import TWO_PARTS, Desk, body, crc, pieces, problem, some_bytes
 
@@ -44,6 +46,17 @@ async def test_an_upload_that_never_reached_storage_is_discarded_too(desk: Desk)
     upload = await ann.begin()
     await ann.http.delete(f"/v1/uploads/{upload['upload_id']}")
     await discard(desk.ctx, UUID(upload["upload_id"]))
+
+
+async def test_an_upload_given_up_while_a_relay_opens_it_stays_given_up(desk: Desk) -> None:
+    ann = desk.person()
+    upload = await ann.begin()
+    found = await uploads.get(desk.ctx, ann.who, UUID(upload["upload_id"]))
+    await ann.http.delete(f"/v1/uploads/{upload['upload_id']}")
+    await open_in_storage(desk.ctx, found)
+    assert (await ann.read(f"uploads/{upload['upload_id']}"))["state"] == "aborted"
+    multiparts = desk.ctx.storage.s3.list_multipart_uploads(found.bucket, found.key)
+    assert [item async for item in multiparts] == []
 
 
 async def test_first_grants_that_race_an_abort_leave_nothing_in_storage(desk: Desk) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import timedelta
+from uuid import UUID, uuid4
 
 import pytest
 
+from rushes.db import slices
 from rushes.plan import MIB, MIN_PART
 from tests.ingest.equipment import Desk, Person, body, crc, problem, some_bytes
-from tests.ingest.relaying import DATA, HEADER, forgotten, ingested, relay, scraps, slice_
+from tests.ingest.relaying import DATA, HEADER, forgotten, ingested, relay, scraps, slice_, unsized
 
 
 async def test_slices_in_any_order_make_a_part(desk: Desk, person: Person) -> None:
@@ -103,6 +106,19 @@ async def test_another_checksum_begins_the_part_anew(desk: Desk, person: Person)
     await ingested(desk, person, upload, new)
 
 
+async def test_another_length_begins_the_part_anew(desk: Desk, person: Person) -> None:
+    """Of a file whose size is not known a last part may turn out shorter than its first slice said."""
+    upload = await unsized(person)
+    old, new = some_bytes(3 * MIB, 3), some_bytes(2 * MIB, 4)
+    for claim in (False, True):
+        await slice_(person, upload, 1, old, 0, MIB - 1, claim=claim)
+        where = f"bytes {MIB}-{2 * MIB - 1}/{2 * MIB}"
+        headers = {"content-range": where} | ({HEADER: crc(old)} if claim else {})
+        answer = await relay(person, upload, 1, new[MIB:], **headers)
+        assert (body(answer)["length"], body(answer)["received"]) == (2 * MIB, [[MIB, 2 * MIB - 1]])
+        assert len(await scraps(desk, upload)) == 1
+
+
 async def test_slices_that_are_not_what_was_claimed_are_all_forgotten(desk: Desk, person: Person) -> None:
     upload = await person.begin(2 * MIB)
     part = some_bytes(2 * MIB)
@@ -143,6 +159,21 @@ async def test_a_part_sent_directly_needs_no_slices(desk: Desk, person: Person) 
     assert (await person.ask(upload, done=done)).status_code == 200
     answer = await slice_(person, upload, 1, part, MIB, 2 * MIB - 1)
     assert (answer.status_code, body(answer)["checksum"]) == (200, crc(part))
+
+
+async def test_an_assembler_that_was_replaced_keeps_and_ends_nothing(desk: Desk, person: Person) -> None:
+    upload = UUID((await person.begin(MIN_PART))["upload_id"])
+    first, second, now = uuid4(), uuid4(), desk.ctx.now()
+    async with desk.ctx.db.transaction() as conn:
+        assert await slices.claim(conn, upload, 1, first, now, now)
+        assert not await slices.claim(conn, upload, 1, second, now, now)
+        later = now + timedelta(seconds=1)
+        assert await slices.claim(conn, upload, 1, second, later, later)
+        await slices.renew(conn, first, upload, 1, later + timedelta(hours=1))
+        assert not await slices.give_back(conn, first, upload, 1)
+        await slices.renew(conn, second, upload, 1, later + timedelta(seconds=1))
+    told = await desk.sql("SELECT assembler, since FROM assemblies WHERE upload_id = %(id)s", id=upload)
+    assert told == [(second, later + timedelta(seconds=1))]
 
 
 @pytest.mark.parametrize("claim", [True, False])

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from rushes import checksum
 from rushes.config import Settings
 from rushes.errors import Conflict, Unavailable
+from rushes.ingest import finalize
 from rushes.ingest.capabilities import capabilities_of, place_of
-from rushes.ingest.verify import BLOCK, Reading, feed, must_be_read
+from rushes.ingest.verify import BLOCK, Reading, feed, must_be_read, read_on
 from rushes.model import ChecksumAlgorithm, Part, Proof
 from rushes.pipeline.finalize import run_finalize
 from rushes.plan import MIN_PART
@@ -105,6 +106,22 @@ async def test_a_lenient_stores_object_is_read_first(lenient: Desk, algorithm: s
     assert (asset["sha256"], asset["verification"]) == (SHA256, "end_to_end")
     assert asset["checksum"]["value"] is not None
     assert await lenient.quota(ann.who) == (len(DATA), 0, 0)
+
+
+async def test_how_far_a_reading_is_can_be_seen_while_it_is_the_present_attempts(lenient: Desk) -> None:
+    ann, upload = await sent(lenient, "crc32c")
+    assert await run_finalize(lenient.ctx, Directly(), upload["upload_id"], 1) == "verifying"
+    opened = await finalize.open_reading(lenient.ctx, UUID(upload["upload_id"]), 1)
+    assert opened is not None
+    address, attempt = f"uploads/{upload['upload_id']}/status", "UPDATE uploads SET {} WHERE id = %(id)s"
+    await read_on(lenient.ctx, *opened)
+    assert (await ann.read(address))["verified"] == len(DATA)
+    await lenient.sql(attempt.format("attempt = 2, verified_bytes = NULL"), id=upload["upload_id"])
+    await read_on(lenient.ctx, *opened)
+    assert (await ann.read(address))["verified"] is None
+    await lenient.sql(attempt.format("attempt = 1"), id=upload["upload_id"])
+    assert await finalize.judge(lenient.ctx, *opened) == "ingested"
+    assert (await ann.read(address))["verified"] is None
 
 
 async def test_etags_of_md5s_are_proof(by_etag: Desk) -> None:

@@ -88,13 +88,12 @@ async def claim(conn: Conn, upload_id: UUID, number: int, assembler: UUID, now: 
     return cursor.rowcount == 1
 
 
-async def renew(conn: Conn, assembler: UUID, upload_id: UUID, number: int, now: datetime) -> bool:
-    """A sign of life. False when another has taken over."""
-    cursor = await conn.execute(
+async def renew(conn: Conn, assembler: UUID, upload_id: UUID, number: int, now: datetime) -> None:
+    """A sign of life. Does nothing when another has taken over."""
+    await conn.execute(
         "UPDATE assemblies SET since = %s WHERE upload_id = %s AND number = %s AND assembler = %s",
         [now, upload_id, number, assembler],
     )
-    return cursor.rowcount == 1
 
 
 async def give_back(conn: Conn, assembler: UUID, upload_id: UUID, number: int) -> bool:
