@@ -8,14 +8,15 @@ cd "$(dirname "$0")/.."
 umask 022
 data=$(mktemp -d "${TMPDIR:-/tmp}/rushes-demo.XXXXXX")
 kept=
-trap '[ "$kept" ] || rm -rf "$data"' EXIT
-trap 'exit 130' INT
+keep=
+trap '[ "$kept" ] || { rm -rf "$data"; echo "The demo is over; its stack and all that was in it are gone."; }' EXIT
+trap '[ "$keep" ] && exit 0; exit 130' INT # with a terminal, Ctrl-C is how the demo ends
 trap 'exit 143' TERM HUP
 
 printf 'Making a sample clip …\n'
 .venv/bin/python scripts/make_clip.py "$data/sample.mp4"
 
-if [ -t 1 ]; then keep=--keep-running; else keep=; fi
+if [ -t 1 ]; then keep=--keep-running; fi
 # shellcheck disable=SC2086 # $keep is one word or none
 RUSHES_DATA_DIR="$data/stack" RUSHES_STATE_DIR="$data/state" .venv/bin/rushes ingest "$data/sample.mp4" --title "Sample clip" --tag demo $keep || {
     status=$?

@@ -64,6 +64,11 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def _example(body: dict[str, Any]) -> ConfigDict:
+    """What the API page shows, and sends when somebody tries a call there."""
+    return ConfigDict(json_schema_extra={"examples": [body]})
+
+
 class Reply(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -97,6 +102,8 @@ class Page(Reply, Generic[T]):
 
 
 class NewTitle(Request):
+    model_config = _example({"title": "Scene 12", "tags": ["night"], "metadata": {"camera": "A"}})
+
     title: Line = Field(min_length=1, max_length=500)
     description: Text = ""
     genre: Line | None = Field(None, max_length=100)
@@ -108,6 +115,8 @@ class NewTitle(Request):
 
 class TitlePatch(Request):
     """Only the fields present change; `metadata` is replaced as a whole."""
+
+    model_config = _example({"description": "Second unit"})
 
     title: Line = Field("", min_length=1, max_length=500)
     description: Text = ""
@@ -136,6 +145,10 @@ class TitleView(Reply):
 
 
 class BeginUpload(Request):
+    model_config = _example(
+        {"filename": "clip.mp4", "size": 22020096, "content_type": "video/mp4", "title": {"title": "Scene 12"}}
+    )
+
     filename: Line = Field(min_length=1, max_length=1_000, description="Kept for people; never used as a key.")
     size: int | None = Field(None, ge=1, le=2**63 - 1, description="Leave it out when it is not known yet.")
     max_size: int | None = Field(
@@ -193,6 +206,8 @@ class DonePart(Request):
 
 
 class GrantRequest(Request):
+    model_config = _example({"want": [{"number": 1, "checksum": "NtoHRruXZNQ="}]})
+
     want: list[WantedPart] = Field(default_factory=list, max_length=MAX_GRANTS)
     done: list[DonePart] = Field(default_factory=list, max_length=MAX_GRANTS)
 
@@ -245,6 +260,10 @@ class ManifestPart(Request):
 
 
 class CompleteUpload(Request):
+    model_config = _example(
+        {"done": [{"number": 1, "etag": "9b2cf535f27731c974343645a3985328", "checksum": "NtoHRruXZNQ="}]}
+    )
+
     done: list[DonePart] = Field(default_factory=list, max_length=10_000)
     checksum: WholeChecksums = Field(default_factory=list)
     size: int | None = Field(None, ge=1, description="The file's size, when begin did not say it.")
@@ -371,6 +390,8 @@ class AssetView(Reply):
 
 
 class AssetPatch(Request):
+    model_config = _example({"filename": "clip, graded.mp4"})
+
     filename: Line = Field("", min_length=1, max_length=1_000)
     title_id: UUID | None = None
 

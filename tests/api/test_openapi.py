@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rushes import wire
 from rushes.api import refusals
 from rushes.model import (
     AssetState,
@@ -20,7 +21,7 @@ from rushes.model import (
     Way,
 )
 from tests.api.documented import DOCUMENT
-from tests.ingest.equipment import Desk, problem
+from tests.ingest.equipment import Desk, body, problem
 
 Operation = tuple[str, str, dict[str, Any]]
 
@@ -180,6 +181,32 @@ def test_every_call_tells_which_problems_it_answers_with() -> None:
 def test_the_security_scheme_is_a_bearer_token() -> None:
     schemes = DOCUMENT["components"]["securitySchemes"]
     assert [(scheme["type"], scheme["scheme"]) for scheme in schemes.values()] == [("http", "bearer")]
+
+
+def example_of(name: str) -> Any:
+    (shown,) = DOCUMENT["components"]["schemas"][name]["examples"]
+    return shown
+
+
+def test_every_body_has_an_example_that_fits() -> None:
+    """The API page fills in the first one; without it, it draws fields at random, which no call takes."""
+    bodies = [operation["requestBody"]["content"] for _, _, operation in OPERATIONS if "requestBody" in operation]
+    named = {body["application/json"]["schema"]["$ref"] for body in bodies if "application/json" in body}
+    assert len(named) >= 6
+    for name in (reference.rpartition("/")[2] for reference in named):
+        getattr(wire, name).model_validate(example_of(name))
+
+
+async def test_the_examples_do_what_they_say(desk: Desk) -> None:
+    ann = desk.person()
+    begun = body(await ann.http.post("/v1/uploads", json=example_of("BeginUpload")))
+    path = f"/v1/uploads/{begun['upload_id']}"
+    assert body(await ann.http.post(f"{path}/parts", json=example_of("GrantRequest")))["grants"][0]["number"] == 1
+    title = body(await ann.http.post("/v1/titles", json=example_of("NewTitle")))
+    changed = await ann.http.patch(f"/v1/titles/{title['id']}", json=example_of("TitlePatch"))
+    assert body(changed)["description"] == "Second unit"
+    renamed = await ann.http.patch(f"/v1/assets/{begun['asset_id']}", json=example_of("AssetPatch"))
+    assert body(renamed)["filename"] == "clip, graded.mp4"
 
 
 async def test_what_is_answered_is_what_is_documented(desk: Desk) -> None:

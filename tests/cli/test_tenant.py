@@ -39,7 +39,7 @@ def test_an_operator_sets_and_sees_a_tenant(rushes_here: Rushes, database: dict[
     assert done.returncode == 0, done.stderr
     assert "stored        0 B, 0 B reserved, of any size" in done.stdout
     assert "types         video, audio, image" in done.stdout
-    assert "plan user      stored 5 GB, month 20 GB, file any*" in done.stdout
+    assert "plan user        stored 5 GB, month 20 GB, file any*" in done.stdout
     assert f"{name}: 0 B stored" in rushes_here("tenant", "list", **database).stdout
     assert any(json.loads(line)["tenant"] == name for line in rushes_here(
         "tenant", "list", "--json", **database

@@ -120,6 +120,20 @@ def test_anew_forgets_what_was_begun(journal: Journal) -> None:
     assert journal.parts(entry.id) == {}
 
 
+def test_anew_takes_what_is_wished_by_then(journal: Journal) -> None:
+    fresh = journal.anew(on_the_way(journal), Wish(Path("/a.mov"), BeginUpload(filename="b.mov"), ("md5",)))
+    assert (fresh.request.filename, fresh.request.size, fresh.declare) == ("b.mov", None, ("md5",))
+
+
+def test_what_was_wished_with_a_token_that_names_nobody_gives_way(journal: Journal) -> None:
+    nobody = Place(HERE.server, "")
+    (begun_by_nobody,) = journal.queue(nobody, [wish("/begun.mov")])
+    journal.intend(begun_by_nobody, IDENTITY, begun_by_nobody.request)
+    journal.queue(nobody, [wish("/a.mov"), wish("/b.mov")])
+    journal.queue(HERE, [wish("/a.mov"), wish("/begun.mov")])
+    assert [entry.path.name for entry in journal.pending(nobody)] == ["begun.mov", "b.mov"]
+
+
 def test_another_name_of_the_same_file(journal: Journal) -> None:
     first = on_the_way(journal, "/before.mov")
     (second,) = journal.queue(HERE, [wish("/after.mov")])

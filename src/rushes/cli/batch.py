@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from rushes.errors import Problem, Unavailable
 from rushes.wire import AssetView, StatusView
 
 NAMED = 5  # files left out that are named one by one
+ALIKE = 20  # files that failed for one reason that are
 LOOK_EVERY = 0.5  # seconds between two looks at a file that another process uploads
 FINE = frozenset({JobState.DONE, JobState.ELSEWHERE, JobState.SKIPPED})
 
@@ -163,8 +165,17 @@ class Batch:
                 self._follow(link, lines, view)
         finally:
             view.close()
+        often = self._often(lines)
         for line in lines:
-            self._tell(line)
+            self._tell(line, often)
+
+    def _often(self, lines: list[Line]) -> frozenset[str]:
+        """Notices of many files alike, said once."""
+        told = Counter(notice for line in lines if line.job is not None for notice in line.job.notices)
+        often = {notice: number for notice, number in told.items() if number > NAMED}
+        for notice, number in often.items() if not self.as_json else ():
+            self.say(f"{_files(number)}: {notice}")
+        return frozenset(often)
 
     def _overall(self, view: Overview, lines: list[Line], overall: Overall) -> None:
         view.uploading(overall)
@@ -236,7 +247,7 @@ class Batch:
         self.lines.append(line)
         return line
 
-    def _tell(self, line: Line) -> None:
+    def _tell(self, line: Line, often: frozenset[str] = frozenset()) -> None:
         if line.told:
             return
         line.told = True
@@ -244,7 +255,8 @@ class Batch:
             print(json.dumps(line.to_json()), flush=True)
         elif line.job is not None and not self.quiet:
             for notice in line.job.notices:
-                self.say(f"{exits.one_line(line.path.name)}: {notice}")
+                if notice not in often:
+                    self.say(f"{exits.one_line(line.path.name)}: {notice}")
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -281,12 +293,18 @@ class Batch:
             self.say(f"{len(failed)} of {of} files are not done.")
             return
         self.say(f"{len(failed)} of {of} files failed:", always=True)
+        told: Counter[str] = Counter()
         for line in failed:
             error = line.error or AssertionError("failed")
             reason = "" if shared else f": {exits.sentence(error)}"
-            self.say(f"  {exits.one_line(f'{line.path}{reason}')}", always=True)
+            told[reason] += 1
+            if told[reason] <= ALIKE:
+                self.say(f"  {exits.one_line(f'{line.path}{reason}')}", always=True)
             if not shared:
                 exits.trace(error)
+        for reason, number in told.items():
+            if number > ALIKE:
+                self.say(f"  {exits.one_line(f'and {_files(number - ALIKE)} more{reason}')}", always=True)
 
     def say(self, text: str, *, always: bool = False) -> None:
         """With `always`, also where nothing but errors is wanted: then on stderr."""

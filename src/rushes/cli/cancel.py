@@ -17,7 +17,7 @@ from rushes.cli.exits import one_line
 from rushes.cli.options import Json, Quiet, Server, Token
 from rushes.cli.which import is_meant, upload_id
 from rushes.client import Client, Journal
-from rushes.client.journal import Entry
+from rushes.client.journal import Entry, State
 from rushes.errors import NotFound, Problem
 
 
@@ -58,9 +58,17 @@ def cancel(
                 with said.of("Forgotten", "file", entry.path):
                     journal.forget(entry)
             raise typer.Exit(said.code)
-    _check([name for name in unknown if upload_id(name) is None])
-    with connected(server, token) as link:
-        _cancel(link.client, found, [UUID(str(name)) for name in unknown], said)
+        _check([name for name in unknown if upload_id(name) is None])
+        begun = []
+        for entry in found:
+            if entry.state is not State.QUEUED or journal.holder(entry) is not None:
+                begun.append(entry)
+                continue
+            with said.of("Cancelled", "file", entry.path):  # no server knows of it
+                journal.forget(entry)
+    if begun or unknown:
+        with connected(server, token) as link:
+            _cancel(link.client, begun, [UUID(str(name)) for name in unknown], said)
     raise typer.Exit(said.code)
 
 
@@ -71,7 +79,8 @@ def _cancel(client: Client, entries: Sequence[Entry], ids: Sequence[UUID], said:
             if entry.id not in mine:
                 raise NotFound(
                     "pending_elsewhere",
-                    f"{entry.path} belongs to another server or person ({entry.place.server}): name it with --server.",
+                    f"{entry.path} was begun with another person's token, or on another server, at {entry.place.server}: "
+                    "give that --token and --server. --forget only forgets it here.",
                 )
             client.uploader.drop(mine[entry.id])
     for id_ in ids:

@@ -20,6 +20,7 @@ from rushes.cli.upload import (
     StoredAs,
     Tag,
     Title,
+    TitleId,
     run,
     title_of,
 )
@@ -30,6 +31,7 @@ from rushes.model import Layout
 def ingest(
     paths: Paths,
     title: Title = None,
+    title_id: TitleId = None,
     description: Description = "",
     genre: Genre = None,
     tag: Tag = None,
@@ -55,7 +57,7 @@ def ingest(
       rushes ingest scene-12.mov --title "Scene 12"
       rushes ingest scene-12.mov --keep-running          # and leave the server on
     """
-    named, facts = title_of(title, description, genre, tag, release_date, project, metadata)
+    named, facts = title_of(title, description, genre, tag, release_date, project, metadata, title_id)
     manner = Manner(
         limits=Limits(parallel=concurrency),
         facts=facts,
@@ -65,5 +67,5 @@ def ingest(
         start=True,
         keep_running=keep_running,
     )
-    wishes = Wishes(title=named, layout=layout)
+    wishes = Wishes(title=named, title_id=title_id, layout=layout)
     raise typer.Exit(run(paths, wishes, manner, server, token, as_json=as_json))

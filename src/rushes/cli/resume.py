@@ -74,7 +74,7 @@ def _others(batch: Batch, others: Sequence[Entry], *, named: bool) -> None:
     if not others:
         return
     servers = ", ".join(sorted({entry.place.server for entry in others}))
-    told = f"{words.count(len(others), 'file')} pending for another server or person ({servers})"
+    told = f"{words.count(len(others), 'file')} begun with another person's token, or on another server ({servers})"
     if named:
-        raise NotFound("pending_elsewhere", f"{told}: name that server with --server, and its token.")
-    batch.say(f"Left alone: {told}. rushes resume --server URL goes on with them.")
+        raise NotFound("pending_elsewhere", f"{told}: give that --token and --server.")
+    batch.say(f"Left alone: {told}. rushes resume with that --token and --server goes on with them.")

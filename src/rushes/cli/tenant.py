@@ -226,7 +226,7 @@ def _print(found: Found, as_json: bool) -> None:
     print(f"  open uploads  {sums.open_uploads} of {open_uploads}")
     print(f"  types         {', '.join(row.types)}")
     for name, plan in QUOTA_PLANS.items():
-        print(f"  plan {name:<10}{_figures(plan, row.plans.get(name, {}))}")
+        print(f"  plan {name:<12}{_figures(plan, row.plans.get(name, {}))}")
 
 
 def _figures(plan: QuotaPlan, own: Any) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 from pydantic import ValidationError
@@ -39,6 +40,10 @@ Paths = Annotated[
     ),
 ]
 Title = Annotated[str | None, typer.Option(help="The title; one for all files. Without it, each file's name.")]
+TitleId = Annotated[
+    UUID | None,
+    typer.Option("--title-id", metavar="ID", help="A title that is there already, for all files.", show_default=False),
+]
 Description = Annotated[str, typer.Option(help="What the title is about.")]
 Genre = Annotated[str | None, typer.Option(help="Its genre.")]
 Tag = Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")]
@@ -76,6 +81,7 @@ class Manner:
 def upload(
     paths: Paths,
     title: Title = None,
+    title_id: TitleId = None,
     description: Description = "",
     genre: Genre = None,
     tag: Tag = None,
@@ -114,10 +120,12 @@ def upload(
       rushes upload scene-12.mov --title "Scene 12" --tag night --follow
       rushes upload /media/A003 --project dune --checksum xxh128
       rushes upload 'day 1/*.mov' --limit-rate 40M -q
+      rushes upload pickup.mov --title-id 0199…
     """
-    named, facts = title_of(title, description, genre, tag, release_date, project, metadata)
+    named, facts = title_of(title, description, genre, tag, release_date, project, metadata, title_id)
     wishes = Wishes(
         title=named,
+        title_id=title_id,
         part_size=None if part_size is None else words.parse_size(part_size),
         checksum=tuple(checksum or ()),
         layout=layout,
@@ -231,6 +239,7 @@ def title_of(
     release_date: datetime | None,
     project: str | None,
     metadata: list[str] | None,
+    title_id: UUID | None,
 ) -> tuple[NewTitle | None, dict[str, Any]]:
     """The title that is named, and what is told of it, or of each file's own where none is named. Raises `Invalid`."""
     told: dict[str, Any] = {
@@ -242,6 +251,8 @@ def title_of(
         "metadata": words.parse_pairs(metadata),
     }
     given = {name: value for name, value in told.items() if value}
+    if title_id is not None and (given or title is not None):
+        raise Invalid("title_invalid", "--title-id names a title that is there: `rushes titles edit` changes it.")
     try:
         named = NewTitle(title="of its file" if title is None else title, **given)
     except ValidationError as error:

@@ -14,6 +14,7 @@ from rushes.client.journal import Entry
 from rushes.client.progress import Progress
 from rushes.client.source import Identity, LocalFile
 from rushes.client.transfer import Transfer
+from rushes.client.wish import Wish
 from rushes.errors import Problem
 
 
@@ -46,8 +47,9 @@ class JobState(StrEnum):
 class Job:
     """One file of an `Uploader`, to be watched by whoever asked for it."""
 
-    def __init__(self, entry: Entry, size: int, *, anew: bool) -> None:
+    def __init__(self, entry: Entry, size: int, *, anew: bool, wish: Wish | None = None) -> None:
         self.entry = entry
+        self.wish = wish  # None: what its row says
         self.size = size  # bytes
         self.notices: list[str] = []  # what people should know though nothing is wrong
         self.error: BaseException | None = None

@@ -135,15 +135,20 @@ class Journal:
 
     def _queue(self, place: Place, wish: Wish, batch: str, now: float) -> Entry:
         found = self._one("server = ? AND owner = ? AND path = ?", (*_of(place), _path(wish.path)))
-        told = (wish.request.model_dump_json(exclude_unset=True), " ".join(wish.declare))
+        told = _told(wish)
+        if place.owner:  # what was wished with a token that named nobody was never begun
+            self._db.execute(
+                "DELETE FROM uploads WHERE server = ? AND owner = '' AND path = ? AND state = 'queued'",
+                (place.server, _path(wish.path)),
+            )
         if found is None:
             self._db.execute(
                 "INSERT INTO uploads (state, batch, server, owner, path, request, declare, key, since) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (State.QUEUED, batch, *_of(place), _path(wish.path), *told, uuid4().hex, now),
+                (State.QUEUED, batch, *_of(place), _path(wish.path), *told.values(), uuid4().hex, now),
             )
         elif found.state is State.QUEUED:
-            self._set(found.id, batch=batch, request=told[0], declare=told[1])
+            self._set(found.id, batch=batch, **told)
         else:
             self._set(found.id, batch=batch)
         entry = self._one("server = ? AND owner = ? AND path = ?", (*_of(place), _path(wish.path)))
@@ -258,16 +263,18 @@ class Journal:
             self._set(entry.id, state=State.DONE, token=None, **_NOT_STOPPED)
             self._clean()
 
-    def anew(self, entry: Entry) -> Entry:
-        """As if it had only been queued: what was begun is somebody else's business."""
+    def anew(self, entry: Entry, wish: Wish | None = None) -> Entry:
+        """As if it had only been queued, for what is wished by now: what was begun is somebody else's business."""
         with self._writing():
             self._db.execute("DELETE FROM parts WHERE entry = ?", (entry.id,))
             cleared = dict.fromkeys(
                 ("size", "mtime_ns", "inode", "device", "sample", "upload_id", "asset_id", "title_id", "part_size",
                  "part_count", "algorithm", "token", "expires_at")
             )  # fmt: skip
-            now = self._clock()
-            self._set(entry.id, state=State.QUEUED, key=uuid4().hex, held=0, since=now, **cleared, **_NOT_STOPPED)
+            now, wished = self._clock(), {} if wish is None else _told(wish)
+            self._set(
+                entry.id, state=State.QUEUED, key=uuid4().hex, held=0, since=now, **cleared, **wished, **_NOT_STOPPED
+            )
         found = self.get(entry.id)
         assert found is not None, "it was there above"
         return found
@@ -369,6 +376,10 @@ _NOT_STOPPED: dict[str, object] = {"code": None, "reason": None, "stopped_at": N
 
 def _of(place: Place) -> tuple[str, str]:
     return place.server, place.owner
+
+
+def _told(wish: Wish) -> dict[str, str]:
+    return {"request": wish.request.model_dump_json(exclude_unset=True), "declare": " ".join(wish.declare)}
 
 
 def _path(path: Path) -> bytes:

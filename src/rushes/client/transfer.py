@@ -328,7 +328,7 @@ class Opening:
         insisted = self.tries >= self._limits.tries and now - self._since >= self._limits.patience
         if problem.permanent or insisted:
             self.end = End(problem)
-        self.trouble = str(problem)
+        self.trouble = None if self.end is not None else str(problem)  # what is over is not waited out
         self._after = now + pause + backoff(self._limits, self.tries, self._chance())
 
 

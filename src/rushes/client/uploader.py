@@ -37,7 +37,7 @@ from rushes.client.session import Session
 from rushes.client.source import Identity, LocalFile, difference, was_touched
 from rushes.client.transfer import Begun, Transfer
 from rushes.client.wish import Wish
-from rushes.errors import Conflict, Forbidden, Invalid, NotFound, Problem, Unauthenticated, Unavailable
+from rushes.errors import Conflict, Forbidden, NotFound, Problem, Unauthenticated, Unavailable
 from rushes.model import UploadState
 from rushes.plan import PartPlan, eager_part_size
 from rushes.wire import UploadView
@@ -75,8 +75,8 @@ class Uploader:
         follows them further, until `done`. Raises `Unavailable` (journal_unavailable), and what `Wish` raises.
         """
         entries = self.journal.queue(self.place, [replace(wish, path=wish.path.resolve()) for wish in wishes])
-        sizes = [wish.size for wish in wishes]
-        return self._started(entries, sizes, anew=anew, keep=keep, limits=limits, on_end=on_end)
+        jobs = [Job(entry, wish.size, anew=anew, wish=wish) for entry, wish in zip(entries, wishes, strict=True)]
+        return self._started(jobs, keep=keep, limits=limits, on_end=on_end)
 
     def go_on(
         self,
@@ -88,22 +88,19 @@ class Uploader:
         on_end: Callable[[Job], None] | None = None,
     ) -> list[Job]:
         """Go on with rows of the journal."""
-        sizes = [entry.size or 0 for entry in entries]
-        return self._started(entries, sizes, anew=anew, keep=keep, limits=limits, on_end=on_end)
+        jobs = [Job(entry, entry.size or 0, anew=anew) for entry in entries]
+        return self._started(jobs, keep=keep, limits=limits, on_end=on_end)
 
     def _started(
         self,
-        entries: Sequence[Entry],
-        sizes: Sequence[int],
+        jobs: list[Job],
         *,
-        anew: bool,
         keep: bool,
         limits: Limits | None,
         on_end: Callable[[Job], None] | None,
     ) -> list[Job]:
-        stale = [entry for entry in entries if entry.pausing and self.journal.holder(entry) is None]
+        stale = [job.entry for job in jobs if job.entry.pausing and self.journal.holder(job.entry) is None]
         self.journal.unask_pause(stale)  # whoever was to pause these died of something else
-        jobs = [Job(entry, size, anew=anew) for entry, size in zip(entries, sizes, strict=True)]
         for job in jobs:
             self._start(job, keep=keep, limits=limits or self._engine.limits, on_end=on_end)
         return jobs
@@ -172,22 +169,22 @@ class Uploader:
         entry = job.entry = self._row(job.entry, identity)
         if job.anew:
             self._give_up(entry)
-            entry = job.entry = self.journal.anew(entry)
+            entry = job.entry = self.journal.anew(entry, job.wish)
             job.anew = False
         if entry.state is State.DONE:
             if entry.identity is not None and entry.plan is not None and _is_same(entry.identity, identity):
                 job.say("It was uploaded before.")
                 return self._finished(job, entry)
-            entry = self.journal.anew(entry)
+            entry = self.journal.anew(entry, job.wish)
         if entry.state is State.INTENDED and (entry.identity is None or not _is_same(entry.identity, identity)):
             self._give_up(entry)
-            entry = self.journal.anew(entry)
+            entry = self.journal.anew(entry, job.wish)
         job.began_at = job.began_at or time.monotonic()
         if entry.state in {State.BEGUN, State.STORED}:
             found = self._found(job, entry, identity, limits)
             if found is not None:
                 return found
-            entry = self.journal.anew(entry)
+            entry = self.journal.anew(entry, job.wish)
         return self._new(job, entry, identity, limits)
 
     def _look(self, job: Job) -> Identity:
@@ -227,17 +224,18 @@ class Uploader:
             return False
 
     def _new(self, job: Job, entry: Entry, identity: Identity, limits: Limits) -> Begun:
-        wanted = {"size": identity.size}
+        wanted, unsure = {"size": identity.size}, entry.state is State.INTENDED
         if entry.request.part_size is None and (eager := eager_part_size(identity.size)) is not None:
             wanted["part_size"] = eager
         entry = job.entry = self.journal.intend(entry, identity, entry.request.model_copy(update=wanted))
         try:
             begun = self._uploads.begin(entry.request, entry.key)
-        except (Conflict, Invalid) as problem:
-            if problem.code != "idempotency_key_reused":
-                raise
-            job.entry = self.journal.anew(entry)
-            raise Unavailable(problem.code, problem.message) from problem
+        except Problem as problem:
+            if problem.permanent and not (unsure and isinstance(problem, Unauthenticated | Forbidden)):
+                job.entry = self.journal.anew(entry)  # refused: nothing was begun, another command may wish otherwise
+            if problem.code == "idempotency_key_reused":
+                raise Unavailable(problem.code, problem.message) from problem
+            raise
         entry = job.entry = self.journal.begun(entry, begun)
         session = Session(
             PartPlan(identity.size, begun.part_size, begun.part_count), limits, algorithm=begun.checksum_algorithm
@@ -269,6 +267,8 @@ class Uploader:
             return None
         if changed is not None:
             raise _changed(entry, changed, job.file)
+        if job.wish is not None and (other := _other(job.wish, entry)):
+            job.say(f"It goes on as it was begun, not with another {other}: --anew begins with that.")
         if was_touched(entry.identity, identity):
             job.say("The file was touched or copied since; every part read before is compared.")
             entry = self.journal.touched(entry, identity)
@@ -404,6 +404,20 @@ def _seen(uploads: Uploads, upload_id: UUID) -> UploadView:
         return uploads.get(upload_id, reconcile=True)
     except Unavailable:
         return uploads.get(upload_id)
+
+
+def _other(wish: Wish, entry: Entry) -> str:
+    """What is wished by now in another way than when the upload began; "" if nothing is."""
+    now, then = wish.request, entry.request
+    title_id = then.title_id if entry.plan is None else entry.plan.title_id
+    wished = {
+        "title": (now.title and now.title != then.title) or (now.title_id and now.title_id != title_id),
+        "checksum": not {*wish.declare, *now.checksum} <= {*entry.declare, *then.checksum},
+        "part size": now.part_size and now.part_size != then.part_size,
+        "region": now.region and now.region != then.region,
+        "layout": now.layout != then.layout,
+    }
+    return next((name for name, differs in wished.items() if differs), "")
 
 
 def _same_or_gone(path: Path, identity: Identity) -> bool:

@@ -194,4 +194,6 @@ def _moment(seconds: float) -> datetime:
 
 
 def _reason(error: Exception) -> str:
+    if type(error) is jwt.DecodeError:
+        return "it is none, or not the whole of one (three parts with dots between them)"
     return str(error).rstrip(".") or type(error).__name__

@@ -1,0 +1,109 @@
+"""A command that is given again with other options, another token, or for many files alike."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from rushes.cli import exits
+from tests.cli.conftest import Person, Rushes
+from tests.cli.test_upload import PART, uploading
+from tests.client.equipment import Fault, Site
+
+NOTHING = "Nothing is pending.\n"
+
+
+def refusal(code: str) -> Fault:
+    return Fault("begin", 422, code)
+
+
+def test_what_was_refused_is_asked_for_as_it_is_wished_now(
+    rushes_here: Rushes, site: Site, at: tuple[str, ...], clip: Path
+) -> None:
+    site.faults = [refusal("checksum_invalid")]
+    done = rushes_here("upload", clip, *at, "--title", "Wrong", "--checksum", f"sha256:{'0' * 64}")
+    assert done.returncode == exits.USAGE
+    assert "Trying again" not in done.stdout, "a refusal is nothing that is waited out"
+    assert rushes_here("upload", clip, *at, "--title", "Right").returncode == exits.OK
+    begin = site.only().begin
+    assert begin is not None
+    assert begin.title is not None
+    assert (begin.title.title, begin.checksum) == ("Right", [])
+
+
+def test_what_was_refused_needs_no_server_to_be_cancelled(
+    rushes_here: Rushes, site: Site, at: tuple[str, ...], clip: Path
+) -> None:
+    site.faults = [refusal("type_not_allowed")]
+    rushes_here("upload", clip, *at)
+    done = rushes_here("cancel", clip, "--server", "http://127.0.0.1:9", "--token", "another")
+    assert (done.returncode, done.stdout) == (exits.OK, f"Cancelled: {clip}\n")
+    assert rushes_here("pending").stdout == NOTHING
+
+
+@pytest.mark.parametrize("anew", [True, False])
+def test_options_of_an_upload_that_was_begun_count_again_anew(
+    rushes_here: Rushes, site: Site, at: tuple[str, ...], tmp_path: Path, environment: dict[str, str], anew: bool
+) -> None:
+    film = tmp_path / "film.mov"
+    film.write_bytes(random.Random(9).randbytes(3 * PART))
+    with uploading(site, environment, at, film, "--title", "Wrong") as (process, _):
+        process.kill()
+    done = rushes_here("upload", film, *at, "--title", "Right", *(["--anew"] if anew else []))
+    assert done.returncode == exits.OK, done.stderr
+    title = next(reversed(site.uploads.values())).begin.title  # type: ignore[union-attr]
+    assert title is not None
+    assert title.title == ("Right" if anew else "Wrong")
+    assert ("not with another title: --anew begins with that" in done.stdout) is not anew
+
+
+def test_an_upload_that_failed_over_there_begins_as_it_is_wished_now(
+    rushes_here: Rushes, site: Site, at: tuple[str, ...], tmp_path: Path, environment: dict[str, str]
+) -> None:
+    film = tmp_path / "film.mov"
+    film.write_bytes(random.Random(9).randbytes(3 * PART))
+    with uploading(site, environment, at, film, "--checksum", f"md5:{'0' * 32}") as (process, _):
+        process.kill()
+    site.only().state = "failed"
+    assert rushes_here("upload", film, *at).returncode == exits.OK
+    begin = next(reversed(site.uploads.values())).begin
+    assert begin is not None
+    assert begin.checksum == []
+
+
+def test_what_many_files_share_is_said_once(
+    rushes_here: Rushes, site: Site, at: tuple[str, ...], tmp_path: Path
+) -> None:
+    trip = tmp_path / "trip"
+    trip.mkdir()
+    for number in range(30):
+        (trip / f"{number:02}.mov").write_bytes(b"%d" % number)
+    site.faults = [refusal("type_not_allowed")] * 25
+    done = rushes_here("upload", trip, *at)
+    assert done.stdout.count(f"  {trip}/") == 20
+    assert "  and 5 files more: " in done.stdout
+    site.faults = [refusal("type_not_allowed")]
+    assert rushes_here("upload", trip, *at).returncode == exits.USAGE
+    done = rushes_here("upload", trip, *at)
+    assert done.returncode == exits.OK
+    assert "29 files: It was uploaded before.\n" in done.stdout
+    assert done.stdout.count("It was uploaded before.") == 1
+
+
+def test_a_file_joins_a_title_that_is_there(rushes_here: Rushes, ann: Person, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mov"
+    clip.write_bytes(b"x")
+    made = rushes_here("titles", "create", "Night market", *ann.options)
+    assert made.returncode == exits.OK
+    (title,) = ann.client.titles.page(q="market").items
+    done = rushes_here("upload", clip, *ann.options, "--title-id", title.id)
+    assert done.returncode == exits.OK, done.stderr
+    (asset,) = ann.client.assets.all(title_id=title.id)
+    assert asset.filename == "clip.mov"
+    both = rushes_here("upload", clip, *ann.options, "--title-id", title.id, "--tag", "x")
+    assert both.returncode == exits.USAGE
+    assert "rushes titles edit" in both.stderr
+    assert rushes_here("upload", clip, *ann.options, "--anew", "--title-id", uuid4()).returncode == exits.REFUSED
