@@ -15,7 +15,7 @@ from rushes.db import jobs as job_rows
 from rushes.db import renditions
 from rushes.ingest import finalize
 from rushes.ingest.assets import remove
-from rushes.model import AssetState, JobState, Rendition, Verification, new_id
+from rushes.model import AssetState, JobState, Rendition, Role, Verification, new_id
 from rushes.storage import DonePart
 from tests.ingest.equipment import Desk, Json, Person, body, problem, some_bytes
 from tests.pipeline.equipment import until
@@ -82,6 +82,22 @@ async def test_an_asset_is_there_from_the_beginning(desk: Desk) -> None:
     assert (asset["state"], asset["status"], asset["size"], asset["renditions"]) == ("pending", "initiated", 700, [])
     assert (asset["original_url"], asset["checksum"]["value"], asset["verification"]) == (None, None, None)
     assert asset["upload_id"] == upload["upload_id"]
+
+
+async def test_a_title_that_is_not_the_readers_is_not_named(desk: Desk) -> None:
+    """An operator may give somebody's asset to another creator's title."""
+    ann = desk.person()
+    bob = desk.person(replace(ann.who, creator="bob"))
+    boss = desk.person(replace(ann.who, creator="boss", role=Role.OPERATOR))
+    upload = await ann.begin(700)
+    title = body(await bob.http.post("/v1/titles", json={"title": "Not yet announced"}))
+    path = f"assets/{upload['asset_id']}"
+    answer = await boss.http.patch(f"/v1/{path}", json={"title_id": title["id"]})
+    assert body(answer)["title"] == "Not yet announced"
+    for one, all_ in ((path, "assets"), (f"uploads/{upload['upload_id']}", "uploads")):
+        assert (await boss.read(one))["title"] == "Not yet announced"
+        assert (await ann.read(one))["title"] is None
+        assert [item["title"] for item in (await ann.read(all_))["items"]] == [None]
 
 
 async def test_the_status_says_where_things_are(desk: Desk) -> None:

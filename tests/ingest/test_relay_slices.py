@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
 from rushes.db import slices
+from rushes.ingest import uploads
+from rushes.ingest.slices import Outcome, finish
 from rushes.plan import MIB, MIN_PART
 from tests.ingest.equipment import Desk, Person, body, crc, problem, some_bytes
 from tests.ingest.relaying import DATA, HEADER, forgotten, ingested, relay, scraps, slice_, unsized
+from tests.pipeline.equipment import until, with_storage
 
 
 async def test_slices_in_any_order_make_a_part(desk: Desk, person: Person) -> None:
@@ -159,6 +164,36 @@ async def test_a_part_sent_directly_needs_no_slices(desk: Desk, person: Person) 
     assert (await person.ask(upload, done=done)).status_code == 200
     answer = await slice_(person, upload, 1, part, MIB, 2 * MIB - 1)
     assert (answer.status_code, body(answer)["checksum"]) == (200, crc(part))
+
+
+async def test_an_assembler_keeps_its_claim_however_long_storage_takes(desk: Desk, person: Person) -> None:
+    upload, data = await forgotten(desk, person, claim=True, dead_for=0)
+    part = data[:MIN_PART]
+    assert (await slice_(person, upload, 1, part, MIN_PART - MIB, MIN_PART - 1)).status_code == 202
+    told = "UPDATE assemblies SET since = since - interval '1 hour' WHERE upload_id = %(id)s"
+    await desk.sql(told, id=upload["upload_id"])
+    begun, goes_on = asyncio.Event(), asyncio.Event()
+    real = desk.ctx.storage.s3.stream_part
+
+    async def slow(*args: Any, **how: Any) -> str:
+        begun.set()
+        await goes_on.wait()
+        return await real(*args, **how)
+
+    hasty = replace(desk.ctx, settings=desk.ctx.settings.model_copy(update={"takeover_seconds": 2.0}))
+    row = await uploads.get(desk.ctx, person.who, UUID(upload["upload_id"]))
+    assembling = asyncio.create_task(finish(with_storage(hasty, stream_part=slow), person.who, row, 1))
+    await begun.wait()
+    since = "SELECT since FROM assemblies WHERE upload_id = %(id)s"
+    first = await desk.sql(since, id=upload["upload_id"])
+
+    async def renewed() -> bool:
+        return await desk.sql(since, id=upload["upload_id"]) > first
+
+    await until(renewed, 60, "the claim is not renewed")
+    goes_on.set()
+    assert await assembling is Outcome.HELD
+    assert await desk.sql(since, id=upload["upload_id"]) == []
 
 
 async def test_an_assembler_that_was_replaced_keeps_and_ends_nothing(desk: Desk, person: Person) -> None:

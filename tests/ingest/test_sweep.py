@@ -92,6 +92,21 @@ async def test_a_multipart_upload_behind_a_rendition_that_is_there_is_kept(desk:
     assert lost not in left
 
 
+async def test_what_a_run_is_writing_is_kept(desk: Desk) -> None:
+    """A transcode may last for days; what an earlier run of it began is nobody's."""
+    ann, place = desk.person(), desk.ctx.storage.renditions
+    upload = await ann.ingest(SMALL)
+    prefix = asset_prefix(place, ann.who.tenant, ann.who.creator, UUID(upload["asset_id"]))
+    running = "UPDATE jobs SET state = %(state)s, epoch = 4 WHERE asset_id = %(id)s"
+    await desk.sql(running, state="running", id=upload["asset_id"])
+    earlier, mine = [await lost_multipart(desk, place, f"{prefix}{epoch}/1080p.mp4", SMALL) for epoch in (3, 4)]
+    for state, gone in (("running", earlier), ("succeeded", mine)):
+        await desk.sql(running, state=state, id=upload["asset_id"])
+        assert of(await swept_as_announced(desk, A_DAY), ann.who) == {Kind.LOST_UPLOADS: Sum(1, len(SMALL))}
+        assert gone not in await multiparts(desk)
+        assert (mine in await multiparts(desk)) is (gone == earlier)
+
+
 async def test_an_aborted_upload_is_left_to_its_own_discard_for_a_day(desk: Desk) -> None:
     ann = desk.person()
     upload = await ann.begin(len(SMALL))
@@ -294,6 +309,27 @@ async def test_renditions_of_runs_that_lost_are_removed(desk: Desk) -> None:
     assert {keys[5], keys[9], f"{prefix}notes.txt"} <= left
     assert not {keys[2], keys[3]} & left
     assert await desk.sql("SELECT job_id FROM renditions WHERE asset_id = %(id)s", id=asset_id) == [(second,)]
+    assert of(await swept_as_announced(desk, 2 * A_DAY), ann.who) == {}
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_what_a_run_that_lost_wrote_late_goes_when_it_is_a_day_old(desk: Desk, deleted: bool) -> None:
+    """Its asset has rested for days; the sweep that meets it comes too early, and does not forget it."""
+    ann, place = desk.person(), desk.ctx.storage.renditions
+    upload = await ann.ingest(SMALL)
+    if deleted:
+        assert (await ann.http.delete(f"/v1/assets/{upload['asset_id']}")).status_code == 204
+        await assets.remove(desk.ctx, UUID(upload["asset_id"]))
+    prefix = place.prefix + incoming_key(desk, ann.who, upload["asset_id"], "").removeprefix(
+        desk.ctx.storage.incoming.prefix
+    )
+    await put(desk, place, f"{prefix}3/poster.jpg")
+    rested = "UPDATE {} WHERE {} = %(id)s"
+    await desk.sql(rested.format("jobs SET state = 'succeeded'", "asset_id"), id=upload["asset_id"])
+    old = "assets SET epoch = 5, updated_at = now() - interval '3 days'"
+    await desk.sql(rested.format(old, "id"), id=upload["asset_id"])
+    assert of(await swept_as_announced(desk, timedelta(hours=1)), ann.who) == {}
+    assert of(await swept_as_announced(desk, A_DAY), ann.who) == {Kind.LOST_RENDITIONS: Sum(1, len(b"left behind"))}
     assert of(await swept_as_announced(desk, 2 * A_DAY), ann.who) == {}
 
 

@@ -27,8 +27,7 @@ async def renditions(sweep: Sweep) -> None:
                     return  # it is being processed again: the next sweep looks at it
                 await leftovers.forget_renditions(conn, asset)
             kept = await leftovers.kept_renditions(conn, asset)
-        await _delete_renditions(sweep, asset, kept)
-        if not sweep.dry:
+        if await _delete_renditions(sweep, asset, kept) and not sweep.dry:
             async with sweep.ctx.db.transaction() as conn:
                 await leftovers.swept(conn, asset)
 
@@ -36,23 +35,29 @@ async def renditions(sweep: Sweep) -> None:
         await sweep.each(one, page)
 
 
-async def _delete_renditions(sweep: Sweep, asset: Asset, kept: set[str]) -> None:
-    """Delete the renditions of runs up to the asset's epoch, as the row shows it, but for those to keep."""
+async def _delete_renditions(sweep: Sweep, asset: Asset, kept: set[str]) -> bool:
+    """Delete the renditions of runs up to the asset's epoch, as the row shows it, but for those to keep; whether that
+    were all: one that a lost run wrote a moment ago is left for a later sweep."""
     storage = sweep.ctx.storage
     place = storage.renditions
     lost: list[str] = []
-    size = 0
+    size, young = 0, 0
     prefix = asset_prefix(place, asset.tenant, asset.creator, asset.id)
     async for item in storage.s3.list_objects(place.bucket, prefix):
         found = shape_of(storage, place.bucket, item.key)
         old = found is not None and found.shape is Shape.RENDITION and (found.epoch or 0) <= asset.epoch
-        if old and item.key not in kept and item.modified < sweep.before:
-            lost.append(item.key)
-            size += item.size
+        if not old or item.key in kept:
+            continue
+        if item.modified >= sweep.before:
+            young += 1
+            continue
+        lost.append(item.key)
+        size += item.size
     if lost and not sweep.dry:
         await storage.s3.delete_objects(place.bucket, lost)
     if lost:
         sweep.count(asset.tenant, Kind.LOST_RENDITIONS, Sum(len(lost), size))
+    return young == 0
 
 
 async def originals(sweep: Sweep) -> None:
@@ -71,8 +76,7 @@ async def originals(sweep: Sweep) -> None:
     async def deleted(asset: Asset, *, ingested: bool) -> None:
         if ingested:
             await _delete_original(sweep, asset.tenant, asset.bucket, asset.key)
-            await _delete_renditions(sweep, asset, set())
-        if not sweep.dry:
+        if (not ingested or await _delete_renditions(sweep, asset, set())) and not sweep.dry:
             async with sweep.ctx.db.transaction() as conn:
                 await leftovers.asset_cleared(conn, asset.id, sweep.at)
 
