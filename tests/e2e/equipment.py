@@ -20,6 +20,7 @@ from rushes.embedded.address import Running
 from rushes.ingest import tokens
 from rushes.model import Principal, Role
 from rushes.wire import AssetView, JobView
+from tests.embedded.equipment import ended
 
 TAKEOVER = 4.0  # seconds; 15 in production
 
@@ -44,7 +45,7 @@ class Site:
     def child(self, name: str) -> psutil.Process:
         """The supervisor's child of this name: api, worker, postgres or weed."""
         for process in psutil.Process(self.running.pid).children():
-            command = _command(process)
+            command = command_of(process)
             if command and (Path(command[0]).name == name or command[-3:] == ["-m", "rushes", name]):
                 return process
         raise AssertionError(f"the supervisor has no child {name!r}")
@@ -97,10 +98,10 @@ def names(asset: AssetView) -> set[str]:
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     """Those that still run: same pid, same start."""
-    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return [process for process in processes if not ended(process)]
 
 
-def _command(process: psutil.Process) -> list[str]:
+def command_of(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
     except psutil.Error:

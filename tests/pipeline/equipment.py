@@ -108,7 +108,7 @@ async def started(settings: Settings) -> AsyncIterator[asyncio.subprocess.Proces
         await reading
 
 
-async def settled(ctx: Context, asset_id: UUID, seconds: float = 120) -> Asset:
+async def settled(ctx: Context, asset_id: UUID, seconds: float = 280) -> Asset:
     """The asset once it is published or failed."""
     async with asyncio.timeout(seconds):
         while True:
