@@ -12,7 +12,8 @@ from rushes import errors
 from rushes.client import Client
 from rushes.client.api import Uploads, health
 from rushes.client.calls import BY_STATUS, Caller, Patience, parsed, problem_of
-from rushes.client.http import CurlTransport, Reply
+from rushes.client.curl import CurlTransport
+from rushes.client.http import Reply
 from rushes.errors import Misconfigured, Problem, Unauthenticated, Unavailable
 from rushes.wire import BeginUpload, UploadBegun
 from tests.client.equipment import TOKEN, Fault, Site

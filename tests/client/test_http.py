@@ -15,11 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from rushes.client.http import CurlTransport, Request, Stopped
+from rushes.client.curl import CurlTransport
+from rushes.client.http import Request, Stopped, Transport
+from rushes.client.plain import PlainTransport
 from rushes.client.source import LocalFile
 from rushes.errors import Misconfigured, Unavailable
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Name: value\r\n\r\nok"
+
+KINDS = (CurlTransport, PlainTransport)
 
 
 @contextmanager
@@ -78,9 +82,9 @@ def silent(seconds: float) -> Callable[[socket.socket], None]:
     return behave
 
 
-@pytest.fixture
-def transport() -> Iterator[CurlTransport]:
-    made = CurlTransport(connect_seconds=2, stall_seconds=0.5, reply_seconds=1.5)
+@pytest.fixture(params=KINDS)
+def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    made: Transport = request.param(connect_seconds=2, stall_seconds=0.5, reply_seconds=1.5)
     yield made
     made.close()
 
@@ -90,7 +94,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_a_reply_comes_whole(transport: CurlTransport) -> None:
+def test_a_reply_comes_whole(transport: Transport) -> None:
     heads: list[bytes] = []
 
     def behave(connection: socket.socket) -> None:
@@ -107,7 +111,7 @@ def test_a_reply_comes_whole(transport: CurlTransport) -> None:
     assert b"Expect" not in heads[0]
 
 
-def test_a_fresh_request_takes_a_new_connection(transport: CurlTransport) -> None:
+def test_a_fresh_request_takes_a_new_connection(transport: Transport) -> None:
     ports: list[int] = []
 
     def behave(connection: socket.socket) -> None:
@@ -124,27 +128,27 @@ def test_a_fresh_request_takes_a_new_connection(transport: CurlTransport) -> Non
     assert ports[0] == ports[1] != ports[2]
 
 
-def test_nobody_there(transport: CurlTransport) -> None:
+def test_nobody_there(transport: Transport) -> None:
     with pytest.raises(Unavailable) as caught:
         transport.send(Request("GET", f"http://127.0.0.1:{free_port()}/secret?sig=1"))
     assert caught.value.code == "network_refused"
     assert "secret" not in caught.value.message
 
 
-def test_no_such_name(transport: CurlTransport) -> None:
+def test_no_such_name(transport: Transport) -> None:
     with pytest.raises(Unavailable) as caught:
         transport.send(Request("GET", "http://no-such-host.invalid/"))
     assert caught.value.code == "network_dns"
 
 
 @pytest.mark.parametrize("url", ["ftp://localhost/", "file:///etc/passwd", "http://[::1/"])
-def test_addresses_that_are_none(transport: CurlTransport, url: str) -> None:
+def test_addresses_that_are_none(transport: Transport, url: str) -> None:
     with pytest.raises(Misconfigured) as caught:
         transport.send(Request("GET", url))
     assert caught.value.code == "url_invalid"
 
 
-def test_a_redirect_is_not_followed(transport: CurlTransport) -> None:
+def test_a_redirect_is_not_followed(transport: Transport) -> None:
     def behave(connection: socket.socket) -> None:
         read_head(connection)
         connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
@@ -153,7 +157,7 @@ def test_a_redirect_is_not_followed(transport: CurlTransport) -> None:
         assert transport.send(Request("GET", url)).status == 302
 
 
-def test_silence_ends_a_request(transport: CurlTransport) -> None:
+def test_silence_ends_a_request(transport: Transport) -> None:
     with peer(silent(20)) as url:
         started = time.monotonic()
         with pytest.raises(Unavailable) as caught:
@@ -162,7 +166,7 @@ def test_silence_ends_a_request(transport: CurlTransport) -> None:
         assert 1.5 <= time.monotonic() - started < 5
 
 
-def test_a_body_that_does_not_move_is_cut_sooner(transport: CurlTransport, make_file: Callable[..., Path]) -> None:
+def test_a_body_that_does_not_move_is_cut_sooner(transport: Transport, make_file: Callable[..., Path]) -> None:
     with (
         peer(silent(5)) as url,
         LocalFile(make_file(50 << 20)) as file,
@@ -173,7 +177,7 @@ def test_a_body_that_does_not_move_is_cut_sooner(transport: CurlTransport, make_
         assert time.monotonic() - started < 4.5
 
 
-def test_a_slow_line_is_no_error(transport: CurlTransport) -> None:
+def test_a_slow_line_is_no_error(transport: Transport) -> None:
     def behave(connection: socket.socket) -> None:
         read_head(connection)
         for byte in OK[:-1]:
@@ -185,7 +189,7 @@ def test_a_slow_line_is_no_error(transport: CurlTransport) -> None:
         assert transport.send(Request("GET", url)).body == b"ok"
 
 
-def test_a_limit_on_the_whole_time_is_kept(transport: CurlTransport) -> None:
+def test_a_limit_on_the_whole_time_is_kept(transport: Transport) -> None:
     with peer(silent(20)) as url:
         started = time.monotonic()
         with pytest.raises(Unavailable) as caught:
@@ -194,7 +198,7 @@ def test_a_limit_on_the_whole_time_is_kept(transport: CurlTransport) -> None:
         assert time.monotonic() - started < 1.2
 
 
-def test_cancel_ends_a_request_within_about_a_second(transport: CurlTransport) -> None:
+def test_cancel_ends_a_request_within_about_a_second(transport: Transport) -> None:
     cancel = threading.Event()
     with peer(silent(20)) as url:
         threading.Timer(0.2, cancel.set).start()
@@ -204,16 +208,14 @@ def test_cancel_ends_a_request_within_about_a_second(transport: CurlTransport) -
         assert time.monotonic() - started < 3
 
 
-def test_a_broken_connection(transport: CurlTransport) -> None:
+def test_a_broken_connection(transport: Transport) -> None:
     with peer(silent(0)) as url:
         with pytest.raises(Unavailable) as caught:
             transport.send(Request("GET", url))
         assert caught.value.code == "network_broken"
 
 
-def test_a_kept_connection_that_died_is_replaced_unseen(
-    transport: CurlTransport, make_file: Callable[..., Path]
-) -> None:
+def test_a_kept_connection_that_died_is_replaced_unseen(transport: Transport, make_file: Callable[..., Path]) -> None:
     """The body is rewound: the server sees it whole on the second connection."""
     received: list[int] = []
 
@@ -234,7 +236,7 @@ def test_a_kept_connection_that_died_is_replaced_unseen(
 
 
 def test_a_file_cut_short_is_said_and_not_mistaken_for_the_line(
-    transport: CurlTransport, make_file: Callable[..., Path]
+    transport: Transport, make_file: Callable[..., Path]
 ) -> None:
     path = make_file(3 << 20)
 
@@ -249,7 +251,7 @@ def test_a_file_cut_short_is_said_and_not_mistaken_for_the_line(
     assert getattr(caught.value, "code", "") == "file_changed"
 
 
-def test_an_endless_reply_is_refused(transport: CurlTransport) -> None:
+def test_an_endless_reply_is_refused(transport: Transport) -> None:
     def behave(connection: socket.socket) -> None:
         read_head(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -273,8 +275,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return pem, key
 
 
+@pytest.mark.parametrize("kind", KINDS)
 def test_tls_is_verified_by_the_bundle_of_the_environment(
-    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, kind: type[CurlTransport | PlainTransport]
 ) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
@@ -284,12 +287,12 @@ def test_tls_is_verified_by_the_bundle_of_the_environment(
         connection.sendall(OK)
 
     with peer(behave, context) as url:
-        stranger = CurlTransport()
+        stranger = kind()
         with pytest.raises(Misconfigured) as caught:
             stranger.send(Request("GET", url))
         assert caught.value.code == "tls_untrusted"
         stranger.close()
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-        friend = CurlTransport()
+        friend = kind()
         assert friend.send(Request("GET", url)).body == b"ok"
         friend.close()

@@ -24,14 +24,14 @@ from uuid import UUID, uuid4
 
 from rushes import __version__
 from rushes.checksum import encode
-from rushes.client import stream
+from rushes.client import stream, transports
 from rushes.client.api import Assets, Jobs, Titles, Uploads, Usage, health, me
 from rushes.client.calls import Caller, Patience
 from rushes.client.download import PARALLEL, Download, Downloaded, DownloadProgress, OnDownload, wanted
 from rushes.client.engine import Engine
 from rushes.client.fileobj import OpenFile, Readable
 from rushes.client.folder import gather
-from rushes.client.http import CurlTransport, Stopped, Transport
+from rushes.client.http import Stopped, Transport
 from rushes.client.job import JobState, UploadResult
 from rushes.client.journal import Entry, Journal
 from rushes.client.limits import Limits
@@ -110,7 +110,7 @@ class Client:
         together. `journal` is where `upload_many` writes down what it does, by default this user's own, on disk. Raises
         `Misconfigured` (url_invalid)."""
         self.engine = Engine(limits)
-        self._transport = transport or CurlTransport(user_agent=f"rushes/{__version__}")
+        self._transport = transport or transports.choose(f"rushes/{__version__}")
         self._cancel = cancel or threading.Event()
         self._token = token
         self._journal = journal

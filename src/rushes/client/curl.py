@@ -1,0 +1,287 @@
+"""libcurl behind the interface of `http`: the cheapest HTTP engine measured for uploads, and patient with bad networks.
+
+A part of any length costs one libcurl buffer (2 MiB) and one block of the body's own.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import pycurl
+
+from rushes.client.http import LOOPBACK, MAX_REPLY, Body, Cancel, Reply, Request, Sink, Stopped, Streamed, host, place
+from rushes.errors import Misconfigured, Problem, Unavailable
+
+UPLOAD_BUFFER = 2 << 20
+DOWNLOAD_BUFFER = 512 << 10  # for bodies that go into a sink
+STREAM_LOOK = 0.25  # seconds; the longest that a stream takes to notice that it shall stop
+
+
+class CurlTransport:
+    """libcurl easy handles, each used by one thread at a time, kept with their connections for the next request."""
+
+    def __init__(
+        self,
+        *,
+        user_agent: str = "rushes",
+        connect_seconds: float = 10.0,
+        stall_seconds: float = 25.0,
+        reply_seconds: float = 120.0,
+    ) -> None:
+        self._user_agent = user_agent
+        self._connect_seconds = connect_seconds
+        self._stall_seconds = stall_seconds
+        self._reply_seconds = reply_seconds
+        self._ca_file = os.environ.get("SSL_CERT_FILE")
+        self._idle: list[Any] = []  # the newest last: it has the warmest connections
+        self._lock = threading.Lock()
+
+    def send(self, request: Request, cancel: Cancel | None = None) -> Reply:
+        curl = self._take(request.fresh)
+        try:
+            flight = _Flight(request, cancel, self._stall_seconds, self._reply_seconds)
+            self._prepare(curl, request)
+            flight.attach(curl)
+            reply = flight.run(curl)
+        except BaseException:
+            curl.close()  # its connection is in an unknown state
+            raise
+        with self._lock:
+            self._idle.append(curl)
+        return reply
+
+    @contextmanager
+    def stream(self, request: Request, cancel: Cancel | None = None, *, quiet_seconds: float) -> Iterator[Streamed]:
+        curl, multi = pycurl.Curl(), pycurl.CurlMulti()
+        try:
+            flight = _Flight(request, cancel, quiet_seconds, quiet_seconds)
+            self._prepare(curl, request)
+            flight.attach(curl)
+            multi.add_handle(curl)
+            yield flight.stream(curl, multi)
+        finally:
+            multi.remove_handle(curl)
+            multi.close()
+            curl.close()
+
+    def close(self) -> None:
+        with self._lock:
+            handles, self._idle = self._idle, []
+        for curl in handles:
+            curl.close()
+
+    def _take(self, fresh: bool) -> Any:
+        with self._lock:
+            idle = self._idle.pop() if self._idle else None
+        if idle is not None and not fresh:
+            return idle
+        if idle is not None:
+            idle.close()  # a new handle takes its place, so that their number stays that of the threads
+        return pycurl.Curl()
+
+    def _prepare(self, curl: Any, request: Request) -> None:
+        curl.reset()  # options only: connections and the DNS cache stay
+        curl.setopt(pycurl.URL, request.url)
+        curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
+        curl.setopt(pycurl.FOLLOWLOCATION, 0)
+        curl.setopt(
+            pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1
+        )  # S3 has no other, and it is cheapest for uploads
+        curl.setopt(pycurl.NOSIGNAL, 1)
+        curl.setopt(pycurl.USERAGENT, self._user_agent)
+        curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._connect_seconds * 1000))
+        curl.setopt(pycurl.TCP_KEEPALIVE, 1)
+        if host(request.url) in LOOPBACK:
+            curl.setopt(pycurl.PROXY, "")  # a proxy of the environment cannot reach this machine's own servers
+        if self._ca_file:
+            curl.setopt(pycurl.CAINFO, self._ca_file)
+        # An empty Expect keeps libcurl from waiting a second for a 100-continue that many stores never send.
+        curl.setopt(pycurl.HTTPHEADER, ["Expect:", *(f"{name}: {value}" for name, value in request.headers.items())])
+        if request.seconds is not None:
+            curl.setopt(pycurl.TIMEOUT_MS, int(request.seconds * 1000))
+        if request.method != "GET":
+            curl.setopt(pycurl.CUSTOMREQUEST, request.method)
+
+
+class _Flight:
+    """One request under way: what libcurl's callbacks share."""
+
+    def __init__(self, request: Request, cancel: Cancel | None, stall_seconds: float, reply_seconds: float) -> None:
+        self._request = request
+        self._cancel = cancel
+        self._stall_seconds = stall_seconds
+        self._reply_seconds = reply_seconds
+        self._status = 0
+        self._headers: dict[str, str] = {}
+        self._sinking = False
+        self._chunks: list[bytes] = []
+        self._received = 0
+        self._moved = (0, 0)
+        self._moved_at = time.monotonic()
+        self._error: BaseException | None = None  # raised inside a callback, raised again outside
+
+    def attach(self, curl: Any) -> None:
+        curl.setopt(pycurl.NOPROGRESS, 0)
+        curl.setopt(pycurl.XFERINFOFUNCTION, self._on_progress)
+        curl.setopt(pycurl.HEADERFUNCTION, self._on_header)
+        curl.setopt(pycurl.WRITEFUNCTION, self._on_body)
+        if self._request.sink is not None:
+            curl.setopt(pycurl.BUFFERSIZE, DOWNLOAD_BUFFER)
+        body = self._request.body
+        if isinstance(body, bytes):
+            curl.setopt(pycurl.POSTFIELDS, body)
+        elif body is not None:
+            curl.setopt(pycurl.UPLOAD, 1)
+            curl.setopt(pycurl.INFILESIZE_LARGE, body.length)
+            curl.setopt(pycurl.UPLOAD_BUFFERSIZE, UPLOAD_BUFFER)
+            curl.setopt(pycurl.READFUNCTION, self._on_read)
+            curl.setopt(pycurl.SEEKFUNCTION, self._on_seek)
+
+    @property
+    def _stream(self) -> Body:
+        body = self._request.body
+        assert body is not None
+        assert not isinstance(body, bytes)
+        return body
+
+    def run(self, curl: Any) -> Reply:
+        try:
+            curl.perform()
+        except pycurl.error as error:
+            if self._error is not None:
+                raise self._error from None
+            raise _translated(error, self._request.url) from None
+        return Reply(int(curl.getinfo(pycurl.RESPONSE_CODE)), self._headers, b"".join(self._chunks))
+
+    def stream(self, curl: Any, multi: Any) -> Streamed:
+        """The reply once its body begins, or it is over without one."""
+        pieces = self._pieces(curl, multi)
+        first = next(pieces, b"")
+        return Streamed(int(curl.getinfo(pycurl.RESPONSE_CODE)), self._headers, chain([first], pieces))
+
+    def _pieces(self, curl: Any, multi: Any) -> Iterator[bytes]:
+        """The body as it arrives. libcurl's callbacks run inside; so does the check for silence and for `cancel`."""
+        active = 1
+        while active:
+            _, active = multi.perform()
+            if self._error is not None:
+                raise self._error
+            if self._chunks:
+                chunk, self._chunks, self._received = b"".join(self._chunks), [], 0
+                yield chunk
+            elif active:
+                multi.select(STREAM_LOOK)
+                self._check(self._moved[0], self._moved[1])
+        _, _, failed = multi.info_read()
+        for _, number, text in failed:
+            raise _translated(pycurl.error(number, text), self._request.url)
+
+    def _on_progress(self, _down_total: int, down: int, _up_total: int, up: int) -> int:
+        try:
+            return self._check(down, up)
+        except BaseException as error:  # noqa: BLE001 - libcurl must not see it; `run` raises it again
+            self._error = error
+            return 1
+
+    def _check(self, down: int, up: int) -> int:
+        if self._cancel is not None and self._cancel.is_set():
+            raise Stopped("stopped", "Stopped.")
+        now = time.monotonic()
+        if (down, up) != self._moved:
+            if up != self._moved[1] and self._request.on_sent is not None:
+                self._request.on_sent(up)
+            self._moved, self._moved_at = (down, up), now
+            return 0
+        body = self._request.body
+        sent_all = body is None or isinstance(body, bytes) or up >= body.length
+        thinking = sent_all and not down  # the other side may take its time before it begins to answer
+        if now - self._moved_at > (self._reply_seconds if thinking else self._stall_seconds):
+            raise Unavailable(
+                "network_stalled",
+                f"{place(self._request.url)} let {now - self._moved_at:.0f} seconds pass without a byte.",
+            )
+        return 0
+
+    def _on_header(self, line: bytes) -> None:
+        self._moved_at = time.monotonic()  # libcurl counts bodies only
+        text = line.decode("latin-1")
+        if text.startswith("HTTP/"):  # an interim reply came before: only the last one counts
+            self._headers.clear()
+            code = text.split(maxsplit=2)[1:2]
+            self._status = int(code[0]) if code and code[0].isascii() and code[0].isdigit() else 0
+            return
+        name, colon, value = text.partition(":")
+        if colon:
+            self._headers[name.strip().lower()] = value.strip()
+
+    def _on_body(self, chunk: bytes) -> int:
+        if self._request.sink is not None and 200 <= self._status < 300:
+            return self._sink(self._request.sink, chunk)
+        self._received += len(chunk)
+        if self._received > MAX_REPLY:
+            self._error = Unavailable(
+                "reply_too_large", f"{place(self._request.url)} answered with more than {MAX_REPLY} bytes."
+            )
+            return 0
+        self._chunks.append(chunk)
+        return len(chunk)
+
+    def _sink(self, sink: Sink, chunk: bytes) -> int:
+        try:
+            if not self._sinking:
+                self._sinking = True
+                sink.begin(self._status, self._headers)
+            sink.write(chunk)
+        except BaseException as error:  # noqa: BLE001 - libcurl must not see it; `run` raises it again
+            self._error = error
+            return 0
+        return len(chunk)
+
+    def _on_read(self, most: int) -> bytes | memoryview | int:
+        try:
+            block = self._stream.read(most)
+            self._moved_at = time.monotonic()  # all before is sent; reading may have waited for a slow disk or a rate
+            return block
+        except BaseException as error:  # noqa: BLE001 - libcurl must not see it; `run` raises it again
+            self._error = error
+            return int(pycurl.READFUNC_ABORT)
+
+    def _on_seek(self, offset: int, _origin: int) -> int:
+        self._stream.seek(offset)
+        return int(pycurl.SEEKFUNC_OK)
+
+
+_CONNECTION = {
+    pycurl.E_COULDNT_CONNECT: ("network_refused", "No server answers at {place}."),
+    pycurl.E_COULDNT_RESOLVE_HOST: ("network_dns", "The name in {place} cannot be resolved."),
+    pycurl.E_COULDNT_RESOLVE_PROXY: ("network_proxy", "The name of the proxy before {place} cannot be resolved."),
+    pycurl.E_OPERATION_TIMEDOUT: ("network_timeout", "{place} did not answer in time."),
+    pycurl.E_SSL_CONNECT_ERROR: ("network_tls", "The TLS connection to {place} could not be made."),
+}
+_SETUP = {
+    pycurl.E_URL_MALFORMAT: ("url_invalid", "{place} is not a usable address."),
+    pycurl.E_UNSUPPORTED_PROTOCOL: ("url_invalid", "{place} is not an http or https address."),
+    pycurl.E_PEER_FAILED_VERIFICATION: (
+        "tls_untrusted",
+        "The certificate of {place} is not trusted. Point SSL_CERT_FILE at a bundle with its authority.",
+    ),
+    pycurl.E_SSL_CACERT_BADFILE: (
+        "tls_bundle_unreadable",
+        "The certificate bundle that SSL_CERT_FILE names cannot be read.",
+    ),
+}
+
+
+def _translated(error: pycurl.error, url: str) -> Problem:
+    number, text = int(error.args[0]), str(error.args[1])
+    if number in _SETUP:
+        code, message = _SETUP[number]
+        return Misconfigured(code, message.format(place=place(url)), curl=text)
+    code, message = _CONNECTION.get(number, ("network_broken", "The connection to {place} broke."))
+    return Unavailable(code, message.format(place=place(url)), curl=text)
