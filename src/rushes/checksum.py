@@ -32,6 +32,13 @@ NAMES: Mapping[ChecksumAlgorithm, str] = {
     ChecksumAlgorithm.SHA256: "SHA-256",
     ChecksumAlgorithm.MD5: "MD5",
 }
+# The header that carries a part's checksum, on its way to storage and through the API alike.
+HEADERS: Mapping[ChecksumAlgorithm, str] = {
+    ChecksumAlgorithm.CRC64NVME: "x-amz-checksum-crc64nvme",
+    ChecksumAlgorithm.CRC32C: "x-amz-checksum-crc32c",
+    ChecksumAlgorithm.SHA256: "x-amz-checksum-sha256",
+    ChecksumAlgorithm.MD5: "content-md5",
+}
 
 
 class Running(Protocol):

@@ -25,6 +25,7 @@ MAX_OBJECT = MAX_PARTS * MAX_PART
 ORDINARY_PART = 64 * MIB  # up to here one part; and what larger files are cut into, until 9,999 parts are too few
 EAGER_SMALL = 16 * MIB
 EAGER_LEAST = 8 * MIB
+EAGER_PARTS = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +101,15 @@ def plan_parts(
 
 
 def eager_part_size(size: int) -> int | None:
-    """The part size a client on an ordinary line does well to wish for; None leaves it to the server.
+    """The part size that a client does well to wish for; None leaves it to the server.
 
-    Files of 16 to 512 MiB in about eight parts of 8 to 64 MiB: they upload in parallel and resume in small steps.
+    8 MiB up to 1 GiB, 16 MiB up to 16 GiB, then 1,024 parts until those have 64 MiB. A part that breaks off is sent again from
+    its start: where one connection in 100 MiB is reset, parts of 64 MiB send four bytes for three, parts of 16 MiB a tenth
+    more, parts of 8 MiB a twentieth. Small parts go in parallel sooner, and less is lost when the client dies.
     """
-    if size <= EAGER_SMALL or size > 8 * ORDINARY_PART:
+    if size <= EAGER_SMALL or size > EAGER_PARTS * ORDINARY_PART:
         return None
-    return min(max(_whole_mib(size, 8), EAGER_LEAST), ORDINARY_PART)
+    return max(EAGER_LEAST if size <= GIB else 2 * EAGER_LEAST, _whole_mib(size, EAGER_PARTS))
 
 
 def _whole_mib(size: int, parts: int) -> int:

@@ -322,10 +322,15 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.site.take_fault("put", number)
         with self.site.lock:
             self.site.connections.setdefault(number, set()).add(self.client_address[1])
+        self._put(signature, number, fault)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self.site.lock:
             self.site.now_putting += 1
             self.site.peak = max(self.site.peak, self.site.now_putting)
         try:
-            self._put(signature, number, fault)
+            yield
         finally:
             with self.site.lock:
                 self.site.now_putting -= 1
@@ -339,9 +344,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.site.before_put is not None and self.site.before_put(number) is False:
             self._reset()
             return
-        length = int(self.headers["content-length"])
-        data = self._read(length)
-        time.sleep(self.site.pace)
+        with self._counted():
+            data = self._read(length := int(self.headers["content-length"]))
+            time.sleep(self.site.pace)
         if fault is not None and fault.way == "answer":
             self._xml(fault.status, fault.code, "made to fail", fault.headers)
             return

@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from rushes.client.curl import CurlTransport
 from rushes.client.http import Request, Stopped, Transport
 from rushes.client.plain import PlainTransport
 from rushes.client.source import LocalFile
+from rushes.client.transports import choose
 from rushes.errors import Misconfigured, Unavailable
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Name: value\r\n\r\nok"
@@ -166,6 +168,30 @@ def test_silence_ends_a_request(transport: Transport) -> None:
         assert 1.5 <= time.monotonic() - started < 5
 
 
+def test_kept_connections_of_the_time_of_a_silence_are_not_taken_again(transport: Transport) -> None:
+    """The network was changed, or a router forgot them: all are as dead as the first."""
+    both = threading.Barrier(2)
+
+    def behave(connection: socket.socket) -> None:
+        read_head(connection)
+        if not both.broken:
+            both.wait(5)
+        connection.sendall(OK)
+        silent(5)(connection)
+
+    with peer(behave) as url:
+        threads = [threading.Thread(target=transport.send, args=(Request("GET", url),)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        both.abort()
+        with pytest.raises(Unavailable, match="without a byte"):
+            transport.send(Request("GET", url))
+        assert transport.send(Request("GET", url)).status == 200
+        transport.close()
+
+
 def test_a_body_that_does_not_move_is_cut_sooner(transport: Transport, make_file: Callable[..., Path]) -> None:
     with (
         peer(silent(5)) as url,
@@ -296,3 +322,16 @@ def test_tls_is_verified_by_the_bundle_of_the_environment(
         friend = kind()
         assert friend.send(Request("GET", url)).body == b"ok"
         friend.close()
+
+
+def test_the_environment_may_choose_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUSHES_TRANSPORT", raising=False)
+    assert isinstance(choose("rushes"), CurlTransport)
+    monkeypatch.setenv("RUSHES_TRANSPORT", "plain")
+    assert isinstance(choose("rushes"), PlainTransport)
+
+
+def test_without_libcurl_the_client_runs_all_the_same() -> None:
+    code = "import sys; sys.modules['pycurl'] = None; from rushes.client import Client; print(Client('http://h', 't')._transport)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "PlainTransport" in done.stdout

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from rushes.checksum import compute, encode
-from rushes.client.actions import Ask, Complete, End, Look, Put, Read, Wait
+from rushes.client.actions import Ask, Complete, End, Look, Put, Read, Room, Wait
 from rushes.client.session import Session
 from rushes.client.verdict import Move, Verdict
 from rushes.errors import Conflict, Unauthenticated
@@ -157,7 +157,7 @@ def test_a_held_part_that_differs_from_the_file_ends_the_upload() -> None:
 
 
 def test_pauses_double_with_full_jitter_up_to_the_cap() -> None:
-    session = session_of(1, backoff=1.0, backoff_most=10.0, patience=1e9)
+    session = session_of(1, backoff=1.0, backoff_most=10.0, pause_after=1e9)
     now, pauses = 0.0, []
     for _ in range(6):
         put_of(session, now)
@@ -186,19 +186,36 @@ def test_every_second_failure_takes_a_new_grant() -> None:
     assert isinstance(session.next(200.0), Ask)
 
 
-def test_a_part_is_given_up_only_after_many_tries_and_a_long_time() -> None:
-    quick = session_of(1, tries=3, patience=1000.0, backoff=0.0)
-    for _ in range(50):  # many tries in no time
-        put_of(quick, now=0.0)
-        quick.put_failed(1, RETRY, 0.0)
-    assert not isinstance(quick.next(0.0), End)
-    slow = session_of(1, tries=3, patience=1000.0)
+def test_an_upload_in_which_nothing_moves_ends_itself_and_says_what_it_waited_for() -> None:
+    session = session_of(2, pause_after=1000.0)
     now = 0.0
-    for _ in range(3):
-        put_of(slow, now)
-        slow.put_failed(1, RETRY, now)
-        now += 600.0
-    assert end_of(slow, now) is DOWN
+    while now < 990:
+        put = put_of(session, now)
+        session.put_failed(put.number, RETRY, now)
+        now += 33.0
+    problem = end_of(session, 1000.0)
+    assert problem is not None
+    assert (problem.code, problem.details["reason"], problem.permanent) == ("no_progress", "network_broken", False)
+    assert "The connection broke." in problem.message
+
+
+def test_bytes_that_move_further_than_before_are_progress_and_the_same_again_are_none() -> None:
+    session = session_of(1, pause_after=100.0)
+    for now, sent in ((0.0, 40), (90.0, 41), (180.0, 41), (189.0, 41)):
+        put = put_of(session, now)
+        assert put.flight is not None
+        session.moved(put.flight, sent, now)
+        session.put_failed(1, RETRY, now)
+    assert not isinstance(session.next(189.9), End)
+    assert end_of(session, 190.1) is not None
+
+
+def test_waiting_for_a_line_of_ones_own_is_no_trouble() -> None:
+    session = session_of(1, pause_after=100.0)
+    session.put_failed(put_of(session).number, RETRY, 0.0)
+    for now in range(10, 600, 20):
+        session.next(float(now), Room(line=False))
+    assert isinstance(session.next(600.0), Put)
 
 
 def test_a_refusal_for_good_ends_at_once() -> None:
@@ -208,19 +225,20 @@ def test_a_refusal_for_good_ends_at_once() -> None:
     assert end_of(session) is REFUSED.problem
 
 
-def test_the_server_is_waited_for_as_long_as_patience_lasts() -> None:
-    session = session_of(1, patience=100.0, tries=3)
+def test_the_server_is_waited_for_as_long_as_was_said() -> None:
+    session = session_of(1, pause_after=100.0)
     now = 0.0
     while now < 100.0:
-        ask = ask_of(session, now)
-        session.ask_failed(ask, DOWN, now)
+        session.ask_failed(ask_of(session, now), DOWN, now)
         assert session.trouble == "The connection broke."
         wait = session.next(now)
         assert isinstance(wait, Wait)
         assert wait.until is not None
         now = wait.until
-    session.ask_failed(ask_of(session, now), DOWN, now)
-    assert end_of(session, now) is DOWN
+    assert now == 100.0
+    problem = end_of(session, now)
+    assert problem is not None
+    assert problem.code == "no_progress"
 
 
 def test_trouble_is_forgotten_when_the_server_answers() -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from rushes.client.http import Reply
-from rushes.client.verdict import Move, judge, unanswered, without_etag
+from rushes.client.verdict import Move, judge, judge_relay, unanswered, without_etag
 from rushes.errors import Misconfigured, Unavailable
 
 
@@ -67,3 +67,55 @@ def test_silence_is_retried_and_misconfiguration_is_not() -> None:
 
 def test_success_without_an_etag_cannot_be_completed() -> None:
     assert without_etag(Reply(200, {}, b"")).problem.code == "etag_missing"
+
+
+@pytest.mark.parametrize(
+    ("reply", "foreign"),
+    [
+        (xml(403, "AccessDenied"), False),
+        (Reply(403, {}, b"<html>Blocked by policy</html>"), True),
+        (Reply(302, {"location": "http://portal/"}, b""), True),
+        (Reply(407, {}, b""), True),
+        (Reply(413, {}, b"<html>nginx</html>"), True),
+        (Reply(502, {}, b"<html>Bad Gateway</html>"), True),
+        (xml(503, "SlowDown"), False),
+        (xml(400, "EntityTooSmall"), False),
+        (xml(404, "NoSuchUpload"), False),
+    ],
+)
+def test_a_page_from_between_is_not_the_stores_word(reply: Reply, *, foreign: bool) -> None:
+    assert judge(reply).foreign is foreign
+
+
+def ours(status: int, code: str, detail: str = "Said.") -> Reply:
+    return Reply(status, {}, json.dumps({"code": code, "detail": detail}).encode())
+
+
+@pytest.mark.parametrize(
+    ("reply", "move", "code", "marks"),
+    [
+        (Reply(413, {}, b"<html>nginx</html>"), Move.RETRY, "relay_too_large", {"too_large"}),
+        (Reply(408, {}, b""), Move.RETRY, "relay_too_large", {"too_large"}),
+        (Reply(504, {}, b""), Move.RETRY, "relay_too_large", {"too_large"}),
+        (ours(408, "sender_too_slow"), Move.RETRY, "relay_too_large", {"too_large"}),
+        (ours(503, "relay_busy"), Move.RETRY, "relay_busy", {"crowded"}),
+        (ours(503, "stopping"), Move.RETRY, "stopping", set()),
+        (Reply(502, {}, b"<html>Bad Gateway</html>"), Move.RETRY, "relay_unavailable", set()),
+        (ours(422, "checksum_mismatch"), Move.REREAD, "part_corrupted", set()),
+        (ours(409, "part_superseded"), Move.RETRY, "part_superseded", set()),
+        (ours(409, "upload_aborted"), Move.GIVE_UP, "upload_aborted", set()),
+        (ours(401, "token_expired"), Move.GIVE_UP, "token_expired", set()),
+        (Reply(404, {}, b"<html>Not found</html>"), Move.RETRY, "relay_refused", {"no_door"}),
+        (Reply(405, {}, b""), Move.RETRY, "relay_refused", {"no_door"}),
+    ],
+)
+def test_each_answer_of_a_relay_has_one_meaning(reply: Reply, move: Move, code: str, marks: set[str]) -> None:
+    verdict = judge_relay(reply)
+    assert (verdict.move, verdict.problem.code) == (move, code)
+    assert {mark for mark in ("too_large", "crowded", "no_door") if getattr(verdict, mark)} == marks
+
+
+def test_what_the_server_says_of_a_relayed_part_is_passed_on() -> None:
+    assert (
+        judge_relay(ours(409, "upload_expired", "The upload has expired.")).problem.message == "The upload has expired."
+    )

@@ -13,6 +13,7 @@ from rushes.plan import (
     EAGER_LEAST,
     EAGER_SMALL,
     GB,
+    GIB,
     MAX_OBJECT,
     MAX_PART,
     MAX_PARTS,
@@ -118,13 +119,30 @@ def test_a_5_tb_file_is_not_cut_into_100_mb_parts() -> None:
 
 
 @given(size=SIZES)
-def test_an_eager_client_gets_about_eight_parts_of_a_modest_file(size: int) -> None:
+def test_an_eager_client_gets_small_parts_of_a_modest_file(size: int) -> None:
     wish = eager_part_size(size)
     if wish is None:
-        assert size <= EAGER_SMALL or size > 8 * ORDINARY_PART
+        assert size <= EAGER_SMALL or size > 64 * GIB
         return
     assert EAGER_LEAST <= wish <= ORDINARY_PART
-    assert 3 <= plan_parts(size, wish).part_count <= 8
+    assert 3 <= plan_parts(size, wish).part_count <= 1_024
+
+
+@pytest.mark.parametrize(
+    ("size", "wish"),
+    [
+        (16 * MIB, None),
+        (17 * MIB, 8),
+        (GIB, 8),
+        (GIB + 1, 16),
+        (16 * GIB, 16),
+        (33 * GIB, 33),
+        (64 * GIB, 64),
+        (65 * GIB, None),
+    ],
+)
+def test_the_parts_of_an_eager_client(size: int, wish: int | None) -> None:
+    assert eager_part_size(size) == (None if wish is None else wish * MIB)
 
 
 @given(size=SIZES, more=st.integers(1, 10 * GB))

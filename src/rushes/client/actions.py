@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import ClassVar, NamedTuple
 
+from rushes.client.hedge import Flight
 from rushes.errors import Problem
 from rushes.wire import DonePart, Grant, WantedPart
 
@@ -55,12 +56,18 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Send a part under its grant; `fresh` asks for a new connection."""
+    """Send a part under its grant, or without one by relay, in slices of `slice` bytes (None: whole).
+
+    `fresh` asks for a new connection, with the address looked up anew.
+    """
 
     number: int
     offset: int
-    grant: Grant
+    grant: Grant | None
     fresh: bool
+    checksum: str = ""
+    slice: int | None = None
+    flight: Flight | None = None
     takes: ClassVar[Takes] = Takes.LINE
 
 

@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from rushes import errors, wire
-from rushes.client.http import Reply, Request, Stopped, Transport
+from rushes.client.http import Body, Reply, Request, Stopped, Transport
 from rushes.client.verdict import retry_after
 from rushes.errors import Misconfigured, Problem, Unavailable
 
@@ -100,6 +100,10 @@ class Caller:
             cancel=cancel or self._cancel,
             seconds=seconds or self._seconds,
         )
+
+    def request(self, method: str, path: str, headers: Mapping[str, str], body: Body) -> Request:
+        """A request whose body is no message; to be sent by whoever knows what its answer means."""
+        return Request(method, urljoin(self.url, path), {"Authorization": f"Bearer {self._token}", **headers}, body)
 
     def call(
         self,

@@ -6,6 +6,7 @@ A part of any length costs one libcurl buffer (2 MiB) and one block of the body'
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,11 +16,26 @@ from typing import Any
 
 import pycurl
 
-from rushes.client.http import LOOPBACK, MAX_REPLY, Body, Cancel, Reply, Request, Sink, Stopped, Streamed, host, place
+from rushes.client.http import (
+    LOOPBACK,
+    MAX_REPLY,
+    SILENT,
+    Body,
+    Cancel,
+    Reply,
+    Request,
+    Sink,
+    Stopped,
+    Streamed,
+    host,
+    keep_little_unsent,
+    place,
+)
 from rushes.errors import Misconfigured, Problem, Unavailable
 
 UPLOAD_BUFFER = 2 << 20
 DOWNLOAD_BUFFER = 512 << 10  # for bodies that go into a sink
+TELL_EVERY = 0.1  # seconds between two words of how much is sent
 STREAM_LOOK = 0.25  # seconds; the longest that a stream takes to notice that it shall stop
 
 
@@ -49,8 +65,10 @@ class CurlTransport:
             self._prepare(curl, request)
             flight.attach(curl)
             reply = flight.run(curl)
-        except BaseException:
+        except BaseException as error:
             curl.close()  # its connection is in an unknown state
+            if isinstance(error, Unavailable) and error.code in SILENT:
+                self.close()
             raise
         with self._lock:
             self._idle.append(curl)
@@ -97,6 +115,7 @@ class CurlTransport:
         curl.setopt(pycurl.USERAGENT, self._user_agent)
         curl.setopt(pycurl.CONNECTTIMEOUT_MS, int(self._connect_seconds * 1000))
         curl.setopt(pycurl.TCP_KEEPALIVE, 1)
+        curl.setopt(pycurl.SOCKOPTFUNCTION, _on_socket)
         if host(request.url) in LOOPBACK:
             curl.setopt(pycurl.PROXY, "")  # a proxy of the environment cannot reach this machine's own servers
         if self._ca_file:
@@ -107,6 +126,12 @@ class CurlTransport:
             curl.setopt(pycurl.TIMEOUT_MS, int(request.seconds * 1000))
         if request.method != "GET":
             curl.setopt(pycurl.CUSTOMREQUEST, request.method)
+
+
+def _on_socket(number: int, _purpose: int) -> int:
+    with socket.socket(fileno=os.dup(number)) as sock:  # the option is the connection's, whoever sets it
+        keep_little_unsent(sock)
+    return int(pycurl.SOCKOPT_OK)
 
 
 class _Flight:
@@ -124,6 +149,8 @@ class _Flight:
         self._received = 0
         self._moved = (0, 0)
         self._moved_at = time.monotonic()
+        self._told = 0  # bytes sent, as `on_sent` heard last
+        self._told_at = 0.0
         self._error: BaseException | None = None  # raised inside a callback, raised again outside
 
     def attach(self, curl: Any) -> None:
@@ -154,6 +181,7 @@ class _Flight:
         try:
             curl.perform()
         except pycurl.error as error:
+            self._tell(time.monotonic())
             if self._error is not None:
                 raise self._error from None
             raise _translated(error, self._request.url) from None
@@ -193,13 +221,13 @@ class _Flight:
         if self._cancel is not None and self._cancel.is_set():
             raise Stopped("stopped", "Stopped.")
         now = time.monotonic()
-        if (down, up) != self._moved:
-            if up != self._moved[1] and self._request.on_sent is not None:
-                self._request.on_sent(up)
-            self._moved, self._moved_at = (down, up), now
-            return 0
         body = self._request.body
         sent_all = body is None or isinstance(body, bytes) or up >= body.length
+        if (down, up) != self._moved:
+            self._moved, self._moved_at = (down, up), now
+            if sent_all or now - self._told_at >= TELL_EVERY:
+                self._tell(now)
+            return 0
         thinking = sent_all and not down  # the other side may take its time before it begins to answer
         if now - self._moved_at > (self._reply_seconds if thinking else self._stall_seconds):
             raise Unavailable(
@@ -207,6 +235,12 @@ class _Flight:
                 f"{place(self._request.url)} let {now - self._moved_at:.0f} seconds pass without a byte.",
             )
         return 0
+
+    def _tell(self, now: float) -> None:
+        up = self._moved[1]
+        if self._request.on_sent is not None and up != self._told:
+            self._told, self._told_at = up, now
+            self._request.on_sent(up)
 
     def _on_header(self, line: bytes) -> None:
         self._moved_at = time.monotonic()  # libcurl counts bodies only

@@ -27,11 +27,12 @@ from rushes.client.actions import Action, End, Room, Takes, Wait, Work
 from rushes.client.http import Stopped
 from rushes.client.limits import Limits
 from rushes.client.pace import Pace, RateLimit
+from rushes.client.ways import Ways
 
 SMALL = 64 << 20  # bytes: one ordinary part
 SAMPLE = 0.25  # seconds between two looks at what the lines carry
 READERS = 2  # one core computes checksums faster than most lines carry bytes
-QUESTIONS = 8  # at once: many small files begin and end beside each other
+QUESTIONS = 16  # at once, or twice as many as lines: a small file asks three and sends one part
 NEVER = float("inf")
 LARGE_AT_ONCE = 4  # large files that are open: while one ends the next is under way
 
@@ -49,7 +50,7 @@ class Task(Protocol):
         """Carry it out, in one of the engine's threads, without the lock; see to it that `next` knows what came of it."""
 
     def stop(self) -> None:
-        """Break off what is under way, soon. `next` is not asked any more."""
+        """Break off what is under way, soon. `next` is not asked any more. A task that has come to its end may hear it too."""
 
     def finish(self) -> None:
         """The last words, when nothing is under way any more; the task remembers what ended it. Called once."""
@@ -128,6 +129,7 @@ class Engine:
         self._looking = 0  # threads that are about to look for work
         self._busy = dict.fromkeys(Takes, 0)
         self.rate = RateLimit(clock)  # may be set at any time
+        self.ways = Ways()  # under the lock
         self._pace = Pace(self.limits.most_lines, fixed=self.limits.parallel)
         self._carried = 0  # bytes of parts that landed or are under way
         self._sampled_at = 0.0
@@ -167,6 +169,12 @@ class Engine:
         for thread in [*self._threads]:
             thread.join()
 
+    @property
+    def lines(self) -> int:
+        """How many there are at this moment."""
+        with self.lock:
+            return self._lines()
+
     def carried(self, count: int) -> None:
         """So many bytes more have left on the lines; less than none when those of a part were in vain. Under the lock."""
         self._carried += count
@@ -187,12 +195,15 @@ class Engine:
 
     def _admit(self) -> None:
         """Let as many begin as keep the lines full while others end."""
-        for small, most in ((True, 2 * self._lines() + QUESTIONS), (False, LARGE_AT_ONCE)):
+        for small, most in ((True, self._lines() + self._questions()), (False, LARGE_AT_ONCE)):
             begun = sum(entry.small is small for entry in self._active)
             waiting = self._waiting[small]
             while waiting and begun < most:
                 self._active.append(waiting.popleft())
                 begun += 1
+
+    def _questions(self) -> int:
+        return max(QUESTIONS, 2 * self._lines())
 
     def _lines(self) -> int:
         asked = max((entry.task.parallel or 0 for entry in self._active), default=0)
@@ -203,7 +214,7 @@ class Engine:
         room = Room(
             self._busy[Takes.LINE] < self._lines(),
             self._busy[Takes.READER] < READERS,
-            self._busy[Takes.QUESTION] < QUESTIONS,
+            self._busy[Takes.QUESTION] < self._questions(),
             self._lines(),
         )
         soonest: float | None = None
@@ -216,6 +227,8 @@ class Engine:
                 if not isinstance(action, End):
                     return self._given(entry, action)
                 entry.over = True
+                if entry.running:
+                    entry.task.stop()  # what is still under way is in vain
             if entry.running == 0 and not entry.finishing and room.question:
                 entry.finishing = True
                 self._busy[Takes.QUESTION] += 1  # its last words
@@ -299,7 +312,7 @@ class Engine:
             self._followers -= 1
             self._looking += 1
             self._others.notify()
-        elif len(self._threads) < self.limits.most_lines + READERS + QUESTIONS:
+        elif len(self._threads) < 3 * self.limits.most_lines + READERS + QUESTIONS:
             self._looking += 1
             thread = threading.Thread(target=self._work, name=f"rushes-part-{len(self._threads)}", daemon=True)
             self._threads.add(thread)

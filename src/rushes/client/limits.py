@@ -13,8 +13,8 @@ class Limits:
     parallel: int | None = None  # parts being sent at once; None: as many as make it faster
     parallel_most: int = 32  # …but never more
     memory: int = 192 * MIB  # for all lines together
-    patience: float = 300.0  # seconds one part, or the server, may keep failing
-    tries: int = 8  # …and at least so often, before the upload is given up
+    pause_after: float = 300.0  # seconds without any progress, then an upload that meets trouble ends itself, resumable
+    hedge_share: float = 0.05  # of a file's bytes that may be sent twice when its last parts are slow
     refusals: int = 5  # fresh grants refused, or re-read parts found corrupt, in a row
     rounds: int = 5  # completions answered with missing parts
     report_after: float = 5.0  # seconds a part done may stay unreported
@@ -25,3 +25,12 @@ class Limits:
     @property
     def most_lines(self) -> int:
         return max(1, min(self.parallel_most, self.memory // LINE_MEMORY))
+
+
+def backoff(limits: Limits, tries: int, chance: float) -> float:
+    """Seconds after so many failures; `chance` is from 0 to 1.
+
+    Full jitter: aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter.
+    """
+    most: float = min(limits.backoff_most, limits.backoff * 2.0 ** min(tries, 16))
+    return most * chance

@@ -23,7 +23,18 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from rushes.client.http import LOOPBACK, MAX_REPLY, Cancel, Reply, Request, Stopped, Streamed, place
+from rushes.client.http import (
+    LOOPBACK,
+    MAX_REPLY,
+    SILENT,
+    Cancel,
+    Reply,
+    Request,
+    Stopped,
+    Streamed,
+    keep_little_unsent,
+    place,
+)
 from rushes.errors import Misconfigured, Problem, Unavailable
 
 TICK = 0.25  # seconds; the longest that a request takes to notice that it shall stop
@@ -103,8 +114,10 @@ class PlainTransport:
                         "reply_too_large", f"{place(request.url)} answered with more than {MAX_REPLY} bytes."
                     )
                 chunks.append(chunk)
-        except BaseException:
+        except BaseException as error:
             link.close()  # in an unknown state
+            if isinstance(error, Unavailable) and error.code in SILENT:
+                self.close()
             raise
         if response.will_close or not watch.sent_all:
             link.close()
@@ -187,6 +200,7 @@ class _Link:
         connection.connect()
         self.sock: socket.socket = connection.sock
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        keep_little_unsent(self.sock)
 
     def say(self, request: Request, headers: dict[str, str]) -> None:
         """Send the head, and a body of bytes."""

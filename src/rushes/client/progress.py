@@ -6,6 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rushes.client.hedge import Flight
+from rushes.errors import Problem, Unavailable
+
 WINDOW = 8.0  # seconds
 
 
@@ -21,6 +24,7 @@ class Progress:
     retries: int
     finalizing: bool  # every part is held; the server is putting them together
     trouble: str | None  # what is being waited out, in a sentence
+    relayed: bool = False  # the store cannot be reached: parts go through the API
     uncompared: int = 0  # bytes of `held` from an earlier run, still to be compared with the file
 
     @property
@@ -38,23 +42,28 @@ class Meter:
 
     def __init__(self, now: float) -> None:
         self.sent = 0
-        self._moving: dict[int, int] = {}
+        self._moving: dict[Flight | int, int] = {}
         self._samples = deque([(now, 0)])
 
-    def moved(self, number: int, sent: int) -> int:
-        """`sent` bytes of part `number` have left so far; how many more than were known."""
-        before = self._moving.get(number, 0)
+    def moved(self, flight: Flight | int, sent: int) -> int:
+        """`sent` bytes of a part have left so far; how many more than were known."""
+        before = self._moving.get(flight, 0)
         self.sent += max(0, sent - before)
-        self._moving[number] = sent
+        self._moving[flight] = sent
         return sent - before
 
-    def landed(self, number: int) -> int:
-        """Part `number` is under way no more, for better or worse; the bytes of it that had left."""
-        return self._moving.pop(number, 0)
+    def landed(self, flight: Flight | int) -> int:
+        """A part is under way no more, for better or worse; the bytes of it that had left."""
+        return self._moving.pop(flight, 0)
 
     @property
     def moving(self) -> int:
-        return sum(self._moving.values())
+        """Bytes of parts under way; of one that is sent twice, those of the copy that is ahead."""
+        furthest: dict[int, int] = {}
+        for flight, sent in self._moving.items():
+            number = flight.number if isinstance(flight, Flight) else flight
+            furthest[number] = max(sent, furthest.get(number, 0))
+        return sum(furthest.values())
 
     def rate(self, now: float) -> float:
         """Bytes per second over the last `WINDOW` seconds."""
@@ -63,3 +72,12 @@ class Meter:
             self._samples.popleft()
         then, before = self._samples[0]
         return (self.sent - before) / (now - then) if now > then else 0.0
+
+
+def no_progress(problem: Problem, seconds: float) -> Unavailable:
+    """What ends an upload that waited for too long; it stays resumable."""
+    return Unavailable(
+        "no_progress",
+        f"Nothing has moved for {seconds:.0f} seconds, so the upload was paused. It was waiting because of this: {problem}",
+        reason=problem.code,
+    )

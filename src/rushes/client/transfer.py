@@ -16,20 +16,22 @@ from uuid import UUID
 from rushes.client.actions import Action, Ask, Complete, End, Look, Prepare, Put, Read, Room, Wait, Work
 from rushes.client.api import Uploads
 from rushes.client.calls import ONCE, Caller
+from rushes.client.courier import Courier, Wanted
 from rushes.client.digest import WholeDigest
 from rushes.client.engine import Engine, Handle
-from rushes.client.http import Request, Stopped, Transport
-from rushes.client.limits import Limits
-from rushes.client.pace import Paced
-from rushes.client.progress import Meter, OnProgress, Progress
-from rushes.client.session import Session, backoff
+from rushes.client.hedge import Flight
+from rushes.client.http import Stopped, Transport
+from rushes.client.limits import Limits, backoff
+from rushes.client.progress import Meter, OnProgress, Progress, no_progress
+from rushes.client.session import Session
 from rushes.client.source import LocalFile
-from rushes.client.verdict import judge, unanswered, without_etag
+from rushes.client.verdict import Verdict
 from rushes.errors import Conflict, Problem, Rejected
 from rushes.model import UploadState
 from rushes.wire import Failure
 
 REPORT_EVERY = 0.2  # seconds between two calls of `on_progress`
+QUESTION = 40.0  # seconds the server may take for an answer; a connection that died in silence takes as long
 LAST_WORD = 3.0  # seconds a stopped upload may take to report its last parts
 
 
@@ -85,8 +87,17 @@ class Transfer:
 
     def _take(self, begun: Begun) -> None:
         self._uploads = Uploads(
-            begun.caller.but(patience=ONCE, cancel=self._stop)
+            begun.caller.but(patience=ONCE, cancel=self._stop, seconds=QUESTION)
         )  # repeating is the session's business
+        begun.session.ways = self._engine.ways
+        self._courier = Courier(
+            self._transport,
+            self._engine.rate,
+            begun.caller.but(patience=ONCE, cancel=self._stop),
+            begun.upload_id,
+            begun.file,
+            begun.session.algorithm,
+        )
         self._begun = begun
 
     @property
@@ -171,6 +182,7 @@ class Transfer:
                 retries=self._opening.tries if session is None else session.retries,
                 finalizing=session is not None and session.complete,
                 trouble=self._opening.trouble if session is None else session.trouble,
+                relayed=session is not None and session.goes_around(self._engine.clock()),
                 uncompared=0 if session is None else session.uncompared,
             )
 
@@ -224,41 +236,36 @@ class Transfer:
         self._settle(lambda now: self._on.session.was_answered(action, granted.grants, granted.lives, now))
 
     def _put(self, action: Put) -> None:
-        number, grant = action.number, action.grant
-        file = self._on.file.slice(action.offset, self._on.session.plan.length(number))
-        body = Paced(file, self._engine.rate, self._stop.is_set)
-        request = Request(
-            grant.method,
-            grant.url,
-            grant.headers,
-            body,
-            fresh=action.fresh,
-            on_sent=lambda sent: self._moved(number, sent),
-        )
+        flight = action.flight
+        assert flight is not None, "whoever decides on a part keeps its flight"
+        session = self._on.session
         try:
-            reply = self._transport.send(request, self._stop)
+            came = self._courier.bring(
+                action, flight, Wanted(self._stop, flight), lambda sent: self._moved(flight, sent)
+            )
         except Stopped:
-            raise
-        except Problem as problem:
-            verdict = unanswered(problem)
-        else:
-            etag = reply.headers.get("etag")
-            if 200 <= reply.status < 300 and etag:
-                self._moved(number, body.length)
-                self._landed(lambda now: self._on.session.was_put(number, etag, now), number)
-                return
-            verdict = judge(reply) if not 200 <= reply.status < 300 else without_etag(reply)
-        if verdict.busy:
-            self._engine.pushed_back()
-        self._landed(lambda now: self._on.session.put_failed(number, verdict, now), number, wasted=True)
+            self._landed(lambda now: session.was_dropped(flight, now), flight, wasted=True)
+            if self._stop.is_set():
+                raise
+            return
+        if isinstance(came, Verdict):
+            verdict = came
+            if verdict.busy or (verdict.crowded and action.grant is not None):  # the API is this store
+                self._engine.pushed_back()
+            self._landed(lambda now: session.put_failed(action.number, verdict, now, flight), flight, wasted=True)
+            return
+        etag = came
+        self._moved(flight, flight.length)
+        self._landed(lambda now: session.was_put(action.number, etag, now, flight), flight)
 
-    def _moved(self, number: int, sent: int) -> None:
+    def _moved(self, flight: Flight, sent: int) -> None:
         with self._lock:
-            self._engine.carried(self._meter.moved(number, sent))
+            self._engine.carried(self._meter.moved(flight, sent))
+            self._on.session.moved(flight, sent, self._engine.clock())
 
-    def _landed(self, outcome: Callable[[float], None], number: int, *, wasted: bool = False) -> None:
+    def _landed(self, outcome: Callable[[float], None], flight: Flight, *, wasted: bool = False) -> None:
         with self._lock:  # a reentrant lock: one step for those who watch
-            sent = self._meter.landed(number)
+            sent = self._meter.landed(flight)
             if wasted:
                 self._engine.carried(-sent)
             self._settle(outcome)
@@ -325,9 +332,10 @@ class Opening:
         self._busy = False
         self._since = now if self._since is None else self._since
         self.tries += 1
-        insisted = self.tries >= self._limits.tries and now - self._since >= self._limits.patience
-        if problem.permanent or insisted:
+        if problem.permanent:
             self.end = End(problem)
+        elif now - self._since >= self._limits.pause_after:
+            self.end = End(no_progress(problem, self._limits.pause_after))
         self.trouble = None if self.end is not None else str(problem)  # what is over is not waited out
         self._after = now + pause + backoff(self._limits, self.tries, self._chance())
 

@@ -9,13 +9,7 @@ from rushes import checksum
 from rushes.errors import Invalid
 from rushes.model import ChecksumAlgorithm
 
-# The header that carries a part's checksum, on its way to storage and to us alike.
-HEADERS: Final[Mapping[ChecksumAlgorithm, str]] = {
-    ChecksumAlgorithm.CRC64NVME: "x-amz-checksum-crc64nvme",
-    ChecksumAlgorithm.CRC32C: "x-amz-checksum-crc32c",
-    ChecksumAlgorithm.SHA256: "x-amz-checksum-sha256",
-    ChecksumAlgorithm.MD5: "content-md5",
-}
+HEADERS: Final = checksum.HEADERS
 
 
 class Tally:
