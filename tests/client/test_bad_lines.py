@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rushes.client import Client, Limits, UploadResult
+from rushes.client import Client, Limits, Progress, UploadResult
 from rushes.client.curl import CurlTransport
 from rushes.client.http import Transport
 from rushes.client.plain import PlainTransport
@@ -86,10 +86,14 @@ def test_a_store_that_cannot_be_reached_is_gone_around_at_once(town: Town, make_
 
 def test_a_store_that_goes_silent_in_the_middle_is_gone_around(town: Town, make_file: MakeFile) -> None:
     path = make_file(10 * PART)
-    town.line.weather(rate=30e6)
-    threading.Timer(0.7, lambda: town.line.weather(hole=True)).start()
+    town.line.weather(rate=15e6)
+
+    def goes_silent(progress: Progress) -> None:
+        if progress.parts_held >= 2:
+            town.line.weather(hole=True)
+
     with Client(town.stack.running.api_url, town.stack.token, transport=hasty()) as client:
-        result = client.upload(path, part_size=PART)
+        result = client.upload(path, part_size=PART, on_progress=goes_silent)
     assert town.way_of(result) == {"direct", "relayed"}
     town.whole(result, path)
 

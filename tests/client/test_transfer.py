@@ -302,9 +302,9 @@ def test_a_stop_while_the_server_is_silent_is_quick(site: Site, make_file: MakeF
 
 SCRIPT = """
 import re, signal, sys
-from rushes.client import Client
+from rushes.client import Client, Limits
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever shell started the tests
-with Client(sys.argv[1], sys.argv[2]) as client:
+with Client(sys.argv[1], sys.argv[2], limits=Limits(parallel=4)) as client:
     client.upload(sys.argv[3], on_begin=lambda begun: print("begun", flush=True))
 print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) // 1024)
 """
@@ -345,12 +345,12 @@ def test_memory_does_not_grow_with_the_file(site: Site, tmp_path: Path) -> None:
 
 STOPPED_SCRIPT = """
 import re, sys, threading
-from rushes.client import Client, Stopped
+from rushes.client import Client, Limits, Stopped
 cancel = threading.Event()
 def stop(progress):
     if progress.parts_held >= 20:
         cancel.set()
-with Client(sys.argv[1], sys.argv[2], cancel=cancel) as client:
+with Client(sys.argv[1], sys.argv[2], limits=Limits(parallel=4), cancel=cancel) as client:
     try:
         client.upload(sys.argv[3], on_progress=stop)
     except Stopped:
