@@ -17,6 +17,7 @@ OTHER_VARIABLES = (  # ours, but no settings
     "RUSHES_SERVER",
     "RUSHES_TOKEN",
     "RUSHES_STATE_DIR",
+    "RUSHES_TRANSPORT",
     "RUSHES_DEBUG",
     "RUSHES_API_PID",
 )

@@ -7,6 +7,7 @@ are timed by bytes that passed the lines, so that a slow machine sees the same a
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import shutil
@@ -74,6 +75,9 @@ def yard(directory: Path, seed: int) -> Iterator[Yard]:
         store.upstream, api.upstream = environment["RUSHES_STORAGE_ENDPOINT"], running.running.api_url
         allow = [sys.executable, "-m", "rushes", "tenant", "set", WHO.tenant, "--types", "*"]
         subprocess.run(allow, env=os.environ | environment, check=True, capture_output=True)
+        running.client.upload(
+            io.BytesIO(b"At the first upload the server tries its storage out."), filename="first.bin"
+        )
         clock = directory / "clock"
         clock.write_bytes(bytes(8))
         yield Yard(running, api, store, directory, clock, jumping(directory))

@@ -341,10 +341,10 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(fault.seconds)
             self._reset()
             return
-        if self.site.before_put is not None and self.site.before_put(number) is False:
-            self._reset()
-            return
         with self._counted():
+            if self.site.before_put is not None and self.site.before_put(number) is False:
+                self._reset()
+                return
             data = self._read(length := int(self.headers["content-length"]))
             time.sleep(self.site.pace)
         if fault is not None and fault.way == "answer":

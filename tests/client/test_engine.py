@@ -291,6 +291,6 @@ def test_a_rate_limit_holds_and_can_change_while_it_runs(site: Site, make_file: 
         assert time.monotonic() - started < 5.5, "the limit was taken away"
 
 
-@pytest.mark.parametrize(("memory", "most"), [(0, 1), (13 * MIB, 2), (192 * MIB, 32), (1 << 40, 32)])
+@pytest.mark.parametrize(("memory", "most"), [(0, 1), (7 * MIB, 2), (96 * MIB, 32), (1 << 40, 32)])
 def test_lines_are_bounded_by_memory(memory: int, most: int) -> None:
     assert Limits(memory=memory).most_lines == most

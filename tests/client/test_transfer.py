@@ -245,7 +245,7 @@ def stopped_midway(site: Site, path: Path, cancel: threading.Event) -> Problem:
         if len(numbers) < 4:
             return True
         cancel.set()
-        over.wait(30)
+        over.wait(90)
         return False  # it was stopped in the middle of this part
 
     site.before_put = stop
@@ -259,7 +259,7 @@ def stopped_midway(site: Site, path: Path, cancel: threading.Event) -> Problem:
 def test_cancel_stops_quickly_and_politely(site: Site, make_file: MakeFile) -> None:
     cancel, stopped_at = threading.Event(), time.monotonic()
     problem = stopped_midway(site, make_file(8 * PART), cancel)
-    assert time.monotonic() - stopped_at < 5
+    assert time.monotonic() - stopped_at < 60, "it does not wait for the answer"
     assert problem.details == {"upload_id": str(site.only().id)}
     assert len(site.only().held) == 3, "parts done are reported before it stops"
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("rushes-part")]
@@ -340,7 +340,7 @@ def test_memory_does_not_grow_with_the_file(site: Site, tmp_path: Path) -> None:
         )
         peaks.append(int(done.stdout.split()[-1]))
     assert peaks[1] - peaks[0] < 16, peaks
-    assert peaks[1] < 120, peaks
+    assert peaks[1] < 60 + 4 * 3 + 3 + 15, peaks
 
 
 STOPPED_SCRIPT = """
@@ -360,7 +360,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) /
 
 
 def test_memory_is_what_was_said_for_a_file_of_300_gb(site: Site, tmp_path: Path) -> None:
-    """4,471 parts of 64 MiB, of which some are sent. 6 MB for each line, 3 MB for the ledger; the rest is Python."""
+    """4,471 parts of 64 MiB, of which some are sent. 3 MB for each line, 3 MB for the ledger; the rest is Python."""
     path = tmp_path / "huge"
     with path.open("wb") as writer:
         writer.truncate(300 * 10**9)
@@ -368,7 +368,7 @@ def test_memory_is_what_was_said_for_a_file_of_300_gb(site: Site, tmp_path: Path
         [sys.executable, "-c", STOPPED_SCRIPT, site.url, TOKEN, path], capture_output=True, text=True, check=True
     )
     assert len(site.only().held) >= 20
-    assert int(done.stdout.split()[-1]) < 120
+    assert int(done.stdout.split()[-1]) < 60 + 4 * 3 + 3 + 15
 
 
 # --- waiting ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@
         print(asset.media, [rendition.url for rendition in asset.renditions])
 
 Imports nothing of the server. All uploads of a client share the lines and threads of one engine. Memory does not grow
-with a file's size: about 6 MB for each line (`limits.memory` bounds them together), and 3 MB for the ledger of the largest
+with a file's size: 3 MB for each line (`limits.memory` bounds them together), and 3 MB for the ledger of the largest
 upload. Every error raised on purpose is a `rushes.errors.Problem`.
 """
 
@@ -183,7 +183,7 @@ class Client:
         `checksum_algorithm` is a wish for what parts carry; with `layout` staged they can be read as they land.
 
         Raises `Invalid` (file_* for what is wrong with the file), `Conflict` (file_changed), `OverQuota`, `Rejected`,
-        `Unauthenticated`, `Unavailable` when the line or the server stayed away for longer than `limits.patience`, and
+        `Unauthenticated`, `Unavailable` (no_progress) when nothing moved for `limits.pause_after` seconds, and
         `Stopped`. After the last two, and after KeyboardInterrupt, `resume` goes on where this ended.
         """
         with _source(path, filename) as file:

@@ -1,6 +1,6 @@
 """libcurl behind the interface of `http`: the cheapest HTTP engine measured for uploads, and patient with bad networks.
 
-A part of any length costs one libcurl buffer (2 MiB) and one block of the body's own.
+A part of any length costs one libcurl buffer (512 KiB) and one block of the body's own.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import socket
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -33,7 +34,7 @@ from rushes.client.http import (
 )
 from rushes.errors import Misconfigured, Problem, Unavailable
 
-UPLOAD_BUFFER = 2 << 20
+UPLOAD_BUFFER = 512 << 10  # more costs no less, and every line has one
 DOWNLOAD_BUFFER = 512 << 10  # for bodies that go into a sink
 TELL_EVERY = 0.1  # seconds between two words of how much is sent
 STREAM_LOOK = 0.25  # seconds; the longest that a stream takes to notice that it shall stop
@@ -55,11 +56,13 @@ class CurlTransport:
         self._stall_seconds = stall_seconds
         self._reply_seconds = reply_seconds
         self._ca_file = os.environ.get("SSL_CERT_FILE")
-        self._idle: list[Any] = []  # the newest last: it has the warmest connections
+        # By server, so that each handle has one connection, and only those that carry parts a large buffer; the newest last.
+        self._idle: defaultdict[str, list[Any]] = defaultdict(list)
         self._lock = threading.Lock()
 
     def send(self, request: Request, cancel: Cancel | None = None) -> Reply:
-        curl = self._take(request.fresh)
+        where = place(request.url)
+        curl = self._take(where, request.fresh)
         try:
             flight = _Flight(request, cancel, self._stall_seconds, self._reply_seconds)
             self._prepare(curl, request)
@@ -71,7 +74,7 @@ class CurlTransport:
                 self.close()
             raise
         with self._lock:
-            self._idle.append(curl)
+            self._idle[where].append(curl)
         return reply
 
     @contextmanager
@@ -90,13 +93,13 @@ class CurlTransport:
 
     def close(self) -> None:
         with self._lock:
-            handles, self._idle = self._idle, []
+            handles, self._idle = [*chain.from_iterable(self._idle.values())], defaultdict(list)
         for curl in handles:
             curl.close()
 
-    def _take(self, fresh: bool) -> Any:
+    def _take(self, where: str, fresh: bool) -> Any:
         with self._lock:
-            idle = self._idle.pop() if self._idle else None
+            idle = self._idle[where].pop() if self._idle[where] else None
         if idle is not None and not fresh:
             return idle
         if idle is not None:

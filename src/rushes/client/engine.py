@@ -11,7 +11,7 @@ not use the other may. So a small file never waits behind a large one, nor the o
 
 How many lines there are follows from what they carry (`pace.py`); how fast they are may be limited (`rate`).
 
-Memory: 6 MB for each line, 1 MB for each reader, 3 MB for the ledger of the largest upload; nothing grows with a file.
+Memory: 3 MB for each line, 1 MB for each reader, 3 MB for the ledger of the largest upload; nothing grows with a file.
 """
 
 from __future__ import annotations

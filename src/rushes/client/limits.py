@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MIB = 1 << 20
-LINE_MEMORY = 6 * MIB  # libcurl's buffer, a block of the file, TLS, the thread: measured
+LINE_MEMORY = 3 * MIB  # libcurl's buffer, a block of the file, TLS, the thread: measured
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     parallel: int | None = None  # parts being sent at once; None: as many as make it faster
     parallel_most: int = 32  # …but never more
-    memory: int = 192 * MIB  # for all lines together
+    memory: int = 96 * MIB  # for all lines together
     pause_after: float = 300.0  # seconds without any progress, then an upload that meets trouble ends itself, resumable
     hedge_share: float = 0.05  # of a file's bytes that may be sent twice when its last parts are slow
     refusals: int = 5  # fresh grants refused, or re-read parts found corrupt, in a row

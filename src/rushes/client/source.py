@@ -7,6 +7,7 @@ not by a memory map, because a map of a file that another program truncates kill
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import stat
 import threading
@@ -121,7 +122,7 @@ class LocalFile:
 
         `also` is updated in the same reading. Raises `Stopped` soon after `cancel` is set.
         """
-        block = memoryview(bytearray(min(BLOCK, length)))
+        block = block_of(length)
         running = None if algorithm is ChecksumAlgorithm.CRC64NVME else start(algorithm)
         crc, end = 0, offset + length
         while offset < end:
@@ -158,6 +159,13 @@ class LocalFile:
         )
 
 
+def block_of(length: int) -> memoryview:
+    """Room for `length` bytes, or for `BLOCK` if that is less, that goes back to the system as soon as nobody holds it:
+    from the heap, every thread that ever read or sent a part would keep some megabytes of it."""
+    size = min(BLOCK, length)
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+
+
 def sampled(size: int) -> list[tuple[int, int]]:
     """(offset, length) of what is looked at for the identity of a file of `size` bytes: all of a small one."""
     if size <= SAMPLES * SAMPLE:
@@ -172,7 +180,7 @@ class FileSlice:
         self._file = file
         self._start = offset
         self._at = 0
-        self._block = memoryview(bytearray(min(BLOCK, length)))
+        self._block = block_of(length)
         self.length = length
 
     def seek(self, offset: int) -> None:
