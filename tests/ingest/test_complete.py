@@ -6,6 +6,7 @@ The steps of the workflow run here without a worker; `test_worker.py` runs them 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -17,8 +18,9 @@ from rushes.ingest.abort import discard
 from rushes.model import ChecksumAlgorithm
 from rushes.pipeline.finalize import run_finalize
 from rushes.plan import MIN_PART
-from rushes.storage import DonePart
+from rushes.storage import DonePart, StoredObject
 from tests.ingest.equipment import TWO_PARTS, Desk, Directly, Person, body, crc, pieces, problem, some_bytes
+from tests.pipeline.equipment import with_storage
 
 DATA = some_bytes(TWO_PARTS, seed=2)
 
@@ -313,6 +315,19 @@ async def test_another_object_at_the_key_is_not_ingested(desk: Desk, stored: byt
     ]
     await s3.complete_multipart(bucket, key, impostor, etags, checksum=crc(stored), size=len(stored))
     assert await desk.finalize(upload["upload_id"]) == "over"
+    await assert_nothing_came_of_it(desk, ann, upload, "object_corrupt")
+
+
+async def test_an_object_of_another_length_is_not_ingested(desk: Desk) -> None:
+    """Many stores tell no checksum of an object; its length they all do."""
+    ann, upload = await two_parts(desk)
+    await ann.complete(upload, await ann.send(upload, DATA))
+
+    async def head(bucket: str, key: str) -> StoredObject | None:
+        found = await desk.ctx.storage.s3.head(bucket, key)
+        return None if found is None else replace(found, size=found.size - 1, checksum=None)
+
+    assert await finalize.assemble(with_storage(desk.ctx, head=head), UUID(upload["upload_id"]), 1) == "over"
     await assert_nothing_came_of_it(desk, ann, upload, "object_corrupt")
 
 

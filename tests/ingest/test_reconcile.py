@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
+import pytest
+
+from rushes.ingest.reconcile import reconcile
 from rushes.model import Role
 from rushes.plan import MIN_PART
 from tests.ingest.equipment import TWO_PARTS, Desk, Person, crc, pieces, problem, some_bytes, somebody
+from tests.pipeline.equipment import with_storage
 
 DATA = some_bytes(TWO_PARTS, seed=5)
 
@@ -70,6 +76,27 @@ async def test_a_part_that_storage_has_lost_has_to_be_sent_again(desk: Desk) -> 
     assert found["held"] == {"parts": 1, "bytes": MIN_PART}
     assert (await ann.put((await ann.grants(upload, DATA, [2]))[0], pieces(DATA)[1])).status_code == 200
     assert (await looked(ann, upload))["held"]["parts"] == 2  # one checksum alone was ever granted for it
+
+
+@pytest.mark.parametrize("layout", ["multipart", "staged"])
+async def test_what_changes_while_storage_is_asked_is_not_touched(desk: Desk, layout: str) -> None:
+    """Storage tells of the bytes that were there; by then the part is open for others."""
+    ann = desk.person()
+    upload = await ann.begin(len(DATA), part_size=MIN_PART, layout=layout)
+    await ann.send(upload, DATA, [1])
+    s3 = desk.ctx.storage.s3
+
+    def late(ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def asked(*args: Any, **how: Any) -> Any:
+            found = await ask(*args, **how)
+            await ann.grants(upload, some_bytes(len(DATA), seed=77), [1])
+            return found
+
+        return asked
+
+    meanwhile = with_storage(desk.ctx, list_parts=late(s3.list_parts), head=late(s3.head))
+    await reconcile(meanwhile, ann.who, UUID(upload["upload_id"]))
+    assert (await ann.upload(upload))["held"]["parts"] == 0
 
 
 async def test_nothing_is_asked_of_uploads_that_take_no_parts(desk: Desk) -> None:
