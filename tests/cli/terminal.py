@@ -9,13 +9,13 @@ import sys
 
 
 def on_a_terminal(
-    *arguments: object, environment: dict[str, str], asked: str = "", answer: str = ""
+    *arguments: object, environment: dict[str, str], asked: str = "", answer: str = "", term: str = "xterm"
 ) -> tuple[int, str]:
     """Run `rushes` to its end: exit code, and all that was shown. `answer` is typed once `asked` is on the screen."""
     leader, follower = pty.openpty()
     with subprocess.Popen(
         [sys.executable, "-m", "rushes", *map(str, arguments)],
-        env=environment | {"TERM": "xterm"},
+        env=environment | {"TERM": term},
         stdin=follower,
         stdout=follower,
         stderr=follower,

@@ -95,6 +95,34 @@ def test_an_address_that_is_none(rushes_here: Rushes, clip: Path) -> None:
     check(rushes_here("ingest", clip, "--server", "localhost", "--token", "t"), exits.REFUSED, "https://host:port")
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1", "http://me:secret@127.0.0.1:9", "http://127.0.0.1:99999", "file:///etc/passwd", "http://\udcff"],
+)
+def test_addresses_that_cannot_be(rushes_here: Rushes, url: str) -> None:
+    for arguments in (["ls", "--server", url], ["ls", "--server", url, "--token", "t"]):
+        done = rushes_here(*arguments)
+        check(done, exits.REFUSED, "https://host:port")
+        assert "secret" not in done.stderr
+
+
+def test_no_home(environment: dict[str, str], clip: Path) -> None:
+    nobody = """
+import os, sys
+from rushes.cli import main
+import rushes.embedded.address
+os.environ.pop("HOME")
+os.environ.pop("XDG_STATE_HOME")
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(54321); os.setuid(54321)
+    main(sys.argv[1:])
+print("rushes: no home directory", file=sys.stderr)
+sys.exit(3)
+"""
+    for arguments in (["pending"], ["ls"], ["login", "--list"]):
+        check(run_code(nobody, environment, *arguments), exits.REFUSED, "no home directory")
+
+
 def test_a_refused_part(rushes_here: Rushes, site: Site, at: tuple[str, ...], clip: Path) -> None:
     site.faults = [Fault("put", 400, "InvalidRequest")]
     check(rushes_here("ingest", clip, *at), exits.REFUSED, "InvalidRequest")

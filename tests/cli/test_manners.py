@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,32 @@ def test_a_name_that_drives_terminals_is_harmless(
     everything = said.stdout + said.stderr + rushes_here("ls", *at).stdout
     assert not {"\x1b", "\r", "\u202e"} & set(everything)
     assert not [text for text in everything.splitlines() if text.startswith("forged")]
+
+
+@pytest.mark.parametrize(
+    "env", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}]
+)
+def test_a_terminal_that_knows_few_letters_is_no_hindrance(
+    rushes: Rushes, site: Site, at: tuple[str, ...], tmp_path: Path, env: dict[str, str]
+) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xc3\xbcb\xff.mov"))
+    path.write_bytes(b"x")
+    site.faults = [Fault("put", 400, "InvalidRequest")]
+    done = rushes("upload", path, *at, **env)
+    assert done.returncode == exits.REFUSED
+    assert "InvalidRequest" in done.stderr
+    assert "Something unexpected" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["pending", "pause --all", "resume"])
+def test_quiet_is_silent(rushes_here: Rushes, command: str) -> None:
+    done = rushes_here(*command.split(), "-q")
+    assert (done.returncode, done.stdout, done.stderr) == (exits.OK, "", "")
+
+
+def test_closed_ends_are_no_hindrance(environment: dict[str, str], at: tuple[str, ...], clip: Path) -> None:
+    command = f"exec '{sys.executable}' -m rushes upload '{clip}' {' '.join(at)} >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], env=environment, timeout=60, check=False).returncode == exits.OK
 
 
 @pytest.mark.parametrize("command", ["up", "api", "worker", "migrate", "token"])

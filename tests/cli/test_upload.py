@@ -353,6 +353,13 @@ def test_patterns_and_files_that_are_not_there(
     assert sum(upload.state == "ingested" for upload in site.uploads.values()) == 4
 
 
+def test_a_dumb_terminal_gets_lines(environment: dict[str, str], at: tuple[str, ...], site: Site, trip: Path) -> None:
+    code, shown = on_a_terminal("upload", trip, *at, environment=environment, term="dumb")
+    assert code == exits.OK
+    assert "4 files uploaded and verified" in shown
+    assert "\x1b" not in shown
+
+
 def test_many_files_have_one_view_on_a_terminal(
     site: Site, at: tuple[str, ...], trip: Path, environment: dict[str, str]
 ) -> None:

@@ -81,6 +81,7 @@ class Site:
         self.faults: list[Fault] = []
         self.grants: dict[str, tuple[UUID, int, int, str, float]] = {}
         self.requests: list[tuple[str, str]] = []
+        self.bearers: set[str] = set()
         self.connections: dict[int, set[int]] = {}  # part number → ports that sent it
         self.grant_seconds = 600.0
         self.clock_offset = timedelta()
@@ -394,6 +395,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/healthz":
             return "health", lambda: (200, {"status": "ok", "checks": {}})
         bearer = self.headers.get("authorization", "").removeprefix("Bearer ")
+        self.site.bearers.add(bearer)
         if (method, path) == ("POST", "/v1/uploads"):
             self._check(bearer, TOKEN)
             return "begin", lambda: (201, self.site.begin(body, self.headers["idempotency-key"]))
@@ -492,10 +494,10 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving() -> Iterator[Site]:
+def serving(port: int = 0) -> Iterator[Site]:
     site = Site()
     handler = type("Handler", (_Handler,), {"site": site})
-    with _Server(("127.0.0.1", 0), handler) as server:
+    with _Server(("127.0.0.1", port), handler) as server:
         site.url = f"http://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

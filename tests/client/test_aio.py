@@ -141,6 +141,11 @@ async def test_questions_are_answered_while_uploads_wait(site: Site, client: Asy
     await busy
 
 
+async def test_closing_twice_is_closing_once() -> None:
+    async with AsyncClient("http://127.0.0.1:9", TOKEN) as client:
+        await client.close()
+
+
 def test_nothing_of_the_client_is_missing() -> None:
     """A method that `Client` or one of its nouns gains has to be here as well, with the same parameters."""
     pairs: list[tuple[type, type]] = [(Client, AsyncClient)]

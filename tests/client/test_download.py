@@ -255,6 +255,35 @@ def test_an_asset_without_a_checksum_says_so(client: Client, shelf: Shelf, tmp_p
     assert client.download(shelf.id, tmp_path).verified == ()
 
 
+def test_a_rate_may_be_set_while_it_comes(client: Client, shelf: Shelf, tmp_path: Path) -> None:
+    started = time.monotonic()
+    client.engine.rate.set(4 * MIB)
+
+    def faster(progress: DownloadProgress) -> None:
+        if progress.held > 2 * MIB:
+            client.engine.rate.set(None)
+
+    assert client.download(shelf.id, tmp_path, on_progress=faster).path.read_bytes() == DATA
+    assert time.monotonic() - started > 0.4, "the first two MiB took half a second"
+
+
+def test_a_slow_download_stops_at_once(shelf: Shelf, tmp_path: Path) -> None:
+    cancel = threading.Event()
+    with Client(shelf.url, "t") as client, pytest.raises(Stopped):
+        client.engine.rate.set(1)
+        client.download(shelf.id, tmp_path, on_progress=lambda _: cancel.set(), cancel=cancel)
+
+
+def test_a_kill_between_the_name_and_the_end_leaves_no_way_to_harm_the_file(
+    client: Client, shelf: Shelf, tmp_path: Path
+) -> None:
+    mine = client.download(shelf.id, tmp_path).path
+    os.link(mine, tmp_path / "scene 12.mov.part")  # the name was given, the other not yet taken away
+    with PartFile(mine, {"another": "one"}, 5) as part:
+        part.write(b"other", 0)
+    assert mine.read_bytes() == DATA
+
+
 def test_places_that_cannot_be(client: Client, shelf: Shelf, tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="no folder"):
         client.download(shelf.id, tmp_path / "none" / "file")
@@ -263,6 +292,10 @@ def test_places_that_cannot_be(client: Client, shelf: Shelf, tmp_path: Path) -> 
     with pytest.raises(Invalid, match="cannot be written"):
         client.download(shelf.id, tmp_path / "x")
     assert (tmp_path / "elsewhere").read_text() == "precious"
+    (tmp_path / "folder" / "scene 12.mov").mkdir(parents=True)
+    with pytest.raises(Invalid, match="is a folder"):
+        client.download(shelf.id, tmp_path / "folder", force=True)
+    assert not shelf.sent
     with pytest.raises(Unavailable, match="room"):
         PartFile(tmp_path / "huge", {}, 1 << 60)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -196,6 +197,27 @@ def test_a_broken_one_is_put_aside(tmp_path: Path) -> None:
         on_the_way(journal)
         assert len(journal.pending()) == 1
     assert len(list(tmp_path.glob(f"{NAME}.broken-*"))) == 1
+
+
+def test_one_that_is_damaged_inside_is_put_aside(tmp_path: Path) -> None:
+    with Journal(tmp_path) as journal:
+        on_the_way(journal)
+    content = (tmp_path / NAME).read_bytes()
+    (tmp_path / NAME).write_bytes(content[:4096] + bytes(byte ^ 0x5A for byte in content[4096:]))
+    with Journal(tmp_path) as journal:
+        assert journal.pending() == []
+        on_the_way(journal)
+    assert len(list(tmp_path.glob(f"{NAME}.broken-*"))) == 1
+
+
+def test_directories_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        Journal(tmp_path / "home" / ".local" / "state").close()
+    finally:
+        os.umask(before)
+    for made in (tmp_path / "home", tmp_path / "home" / ".local" / "state" / "locks"):
+        assert stat.S_IMODE(made.stat().st_mode) == 0o700
 
 
 def test_a_newer_one_is_left_alone(tmp_path: Path) -> None:

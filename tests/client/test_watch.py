@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -353,6 +355,72 @@ def test_a_file_taken_away_while_nobody_watched_is_given_up(watcher: Watcher, si
     assert watcher.once() == Tally(done=1)
     found = {upload.filename: upload.state for upload in site.uploads.values()}
     assert found == {"gone.mov": "aborted", "other name.mov": "ingested"}
+
+
+def test_what_somebody_else_finished_meanwhile_is_not_uploaded_again(
+    watcher: Watcher, site: Site, folder: Path
+) -> None:
+    data = os.urandom(3 * PART)
+    (folder / "big.mov").write_bytes(data)
+    site.pace = 0.3
+    watcher.start()
+    watcher.until(lambda: site.bytes_received)
+    watcher.stop()
+    site.pace = 0
+    with Journal(watcher.state) as journal, Client(site.url, TOKEN, journal=journal) as client:
+        assert [outcome.error for outcome in client.resume_pending()] == [None]
+        received = site.bytes_received
+    assert watcher.once() == Tally(done=1)
+    assert (states(site), site.bytes_received) == (["ingested"], received)
+    assert (folder / "done" / "big.mov").read_bytes() == data
+    with Journal(watcher.state) as journal:
+        assert journal.pending() == []
+
+
+def test_what_is_stored_is_known_though_it_cannot_be_noted(watcher: Watcher, site: Site, folder: Path) -> None:
+    (folder / "a.mov").write_bytes(b"a")
+
+    def before(_number: int) -> None:
+        _renamed_table("files", "away", watcher)
+
+    site.before_put = before
+    with pytest.raises(Unavailable, match="cannot be written down"):
+        watcher.once()
+    site.before_put = None
+    _renamed_table("away", "files", watcher)
+    assert watcher.once() == Tally(done=1)
+    assert states(site) == ["ingested"]
+
+
+def _renamed_table(old: str, new: str, watcher: Watcher) -> None:
+    with closing(sqlite3.connect(watcher.state / "watch.db", isolation_level=None)) as log:
+        log.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def test_a_log_that_is_damaged_is_put_aside(watcher: Watcher, folder: Path) -> None:
+    watcher.state.mkdir()
+    (watcher.state / "watch.db").write_bytes(os.urandom(9000))
+    (folder / "a.mov").write_bytes(b"a")
+    assert watcher.once() == Tally(done=1)
+    assert len(list(watcher.state.glob("watch.db.broken-*"))) == 1
+
+
+@pytest.mark.parametrize("aside", [True, False])
+def test_names_that_are_no_text_are_refused_like_others(
+    watcher: Watcher, site: Site, folder: Path, *, aside: bool
+) -> None:
+    if not aside:
+        watcher.watching = replace(watcher.watching, done=None, failed=None)
+    name = os.fsdecode(b"take \xff.mov")
+    (folder / name).write_bytes(b"x")
+    (folder / "failed").mkdir()
+    (folder / "failed" / f"{name}.reason.txt").symlink_to(folder / "precious")
+    (folder / "precious").touch()
+    watcher.watching = replace(watcher.watching, patterns=["*.mov"])
+    site.faults = [Fault("begin", 422, "type_not_allowed")]
+    assert watcher.once().failed == 1
+    assert (folder / "failed" / name).exists() is aside
+    assert (folder / "precious").read_bytes() == b"", "no note is written through a link"
 
 
 def test_one_process_a_folder(watcher: Watcher, folder: Path) -> None:

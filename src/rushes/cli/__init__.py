@@ -129,6 +129,7 @@ def version() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code. Never shows a traceback unless RUSHES_DEBUG is set."""
+    exits.prepare()
     try:
         _app()((sys.argv[1:] if arguments is None else list(arguments)) or ["--help"], prog_name="rushes")
     except Exception as error:  # noqa: BLE001 - the last place: everything becomes a sentence and a code

@@ -18,6 +18,7 @@ from rushes.cli.options import Json, Quiet, Server, Token
 from rushes.cli.which import is_meant, upload_id
 from rushes.client import Client, Journal
 from rushes.client.journal import Entry, State
+from rushes.client.uploader import held_by
 from rushes.errors import NotFound, Problem
 
 
@@ -56,6 +57,8 @@ def cancel(
             _check(unknown)
             for entry in found:
                 with said.of("Forgotten", "file", entry.path):
+                    if (who := journal.holder(entry)) is not None:
+                        raise held_by(entry, who)
                     journal.forget(entry)
             raise typer.Exit(said.code)
         _check([name for name in unknown if upload_id(name) is None])

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from rushes.cli.local import find_stack, read_settings, stack_token, started_stack
 from rushes.client import Client
+from rushes.client.calls import check_address
 from rushes.client.credentials import Credentials
 from rushes.config import Settings
 from rushes.errors import Misconfigured, Unauthenticated, Unavailable
@@ -48,16 +49,26 @@ class _Found:
 
 @contextmanager
 def connected(
-    server: str | None, token: str | None, *, cancel: threading.Event | None = None, say: Say | None = None
+    server: str | None,
+    token: str | None,
+    *,
+    cancel: threading.Event | None = None,
+    say: Say | None = None,
+    waits: bool = False,
 ) -> Iterator[Link]:
     """A client of the server to talk to; with `say`, a stack may be started, and is told about.
 
-    Raises `Unavailable` when there is no server, `Unauthenticated` without a token for it.
+    Raises `Unavailable` when there is no server, `Unauthenticated` without a token for it. Whoever `waits` for a server
+    that does not answer gets a client of it all the same.
     """
     with ExitStack() as stack:
         found = _found(server, token, stack, say)
         client = stack.enter_context(Client(found.url, found.token, cancel=cancel))
-        client.check()
+        try:
+            client.check()
+        except Unavailable:
+            if not waits:
+                raise
         try:
             yield Link(client, found.url, found.started, found.source)
         except Unauthenticated as error:
@@ -73,6 +84,7 @@ def _found(server: str | None, token: str | None, stack: ExitStack, say: Say | N
     if not server or server == LOCAL:
         return _local(token, settings, stack, say)
     server = server.rstrip("/").removesuffix("/v1")
+    check_address(server)
     if token:
         return _Found(server, token, GIVEN)
     if login := logins.find(server):

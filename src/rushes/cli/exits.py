@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 from rushes.client import Stopped
 from rushes.errors import Invalid, Problem, Unavailable
@@ -28,6 +30,16 @@ CODES = (
     (PAUSED, "paused, by `rushes pause` or by itself after a set time without progress; `rushes resume` goes on"),
     (INTERRUPTED, "stopped by Ctrl-C"),
 )
+
+
+def prepare() -> None:
+    """Before anything is said: names that the terminal's encoding does not have are shown with marks, and what is closed is
+    written to nowhere."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process lives
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    for out in (sys.stdout, sys.stderr):
+        if isinstance(out, io.TextIOWrapper):
+            out.reconfigure(errors="replace")
 
 
 def code_of(error: BaseException) -> int:

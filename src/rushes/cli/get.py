@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +22,10 @@ from rushes.cli.exits import one_line, printable
 from rushes.cli.find import asset_id_of
 from rushes.cli.interrupt import interruptible
 from rushes.cli.options import Json, Quiet, Server, Token
+from rushes.cli.upload import LimitRate, rate_of
+from rushes.cli.view import Rhythm, has_bars, tell
 from rushes.client import Downloaded, DownloadProgress
 from rushes.client.download import OnDownload
-
-LINE_EVERY = 5.0  # seconds between two lines
 
 
 def get(
@@ -47,6 +46,7 @@ def get(
         bool, typer.Option("--sha256", help="Read it once more, and compare its SHA-256 as well (originals).")
     ] = False,
     concurrency: Annotated[int, typer.Option(min=1, max=32, help="Ranges fetched at once.")] = 4,
+    limit_rate: LimitRate = None,
     server: Server = None,
     token: Token = None,
     quiet: Quiet = False,
@@ -61,15 +61,17 @@ def get(
     Examples:
       rushes get 0199…                                   the original, by its own name
       rushes get 0199… --rendition proxy-720p.mp4 -o /tmp
-      rushes get 0199… -o scene-12.mov --json
+      rushes get 0199… -o scene-12.mov --limit-rate 40M --json
     """
     if original and rendition is not None:
         raise typer.BadParameter("give --original or --rendition, not both")
     if output is not None and str(output) == "-":
         raise typer.BadParameter("a download that is verified cannot go to stdout; name a file", param_hint="--output")
+    rate = rate_of(limit_rate)
     cancel = threading.Event()
     console = Console(stderr=as_json, highlight=False)
     with connected(server, token, cancel=cancel) as link, interruptible(cancel):
+        link.client.engine.rate.set(rate)
         asset_id = asset_id_of(link.client, id_)
         with _shown(console, quiet=quiet) as on_progress:
             done = link.client.download(
@@ -132,23 +134,13 @@ def _shown(console: Console, *, quiet: bool) -> Iterator[OnDownload | None]:
     if quiet:
         yield None
         return
-    if not console.is_terminal:
-        yield _Lines(console).show
+    if not has_bars(console):
+        rhythm = Rhythm()
+        yield lambda progress: tell(console, _words(progress)) if rhythm.is_due(progress.trouble) else None
         return
     columns = (BarColumn(), TextColumn("{task.fields[words]}", markup=False))
     with Bars(*columns, console=console, transient=True, refresh_per_second=5) as bars:
         task = bars.add_task("", total=1.0, words="")
-        yield lambda progress: bars.update(task, completed=progress.held / progress.size, words=_words(progress))
-
-
-class _Lines:
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._said: str | None = None
-        self._said_at = time.monotonic()
-
-    def show(self, progress: DownloadProgress) -> None:
-        now = time.monotonic()
-        if progress.trouble != self._said or now - self._said_at >= LINE_EVERY:
-            self._said, self._said_at = progress.trouble, now
-            self._console.print(Text(_words(progress)), soft_wrap=True)
+        yield lambda progress: bars.update(
+            task, completed=progress.held / max(1, progress.size), words=_words(progress)
+        )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rushes.cli.options import Json, Server, Token
+from rushes.cli.options import Json, Quiet, Server, Token
 from rushes.cli.upload import (
     Anew,
     Concurrency,
@@ -46,6 +46,7 @@ def ingest(
     ] = False,
     server: Server = None,
     token: Token = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Upload files, follow their processing, and show what came out.
@@ -68,4 +69,4 @@ def ingest(
         keep_running=keep_running,
     )
     wishes = Wishes(title=named, title_id=title_id, layout=layout)
-    raise typer.Exit(run(paths, wishes, manner, server, token, as_json=as_json))
+    raise typer.Exit(run(paths, wishes, manner, server, token, quiet=quiet, as_json=as_json))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
+from rushes.client.journal_file import home
 from rushes.config import Settings
 from rushes.errors import Misconfigured
 from rushes.model import Principal, Role
@@ -31,6 +32,9 @@ def read_settings(**given: Any) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except SettingsError as error:
         raise Misconfigured("setting_invalid", f"A RUSHES_ setting cannot be used: {error}; lists are JSON.") from error
+    except RuntimeError:
+        home()  # what is missing, in a sentence
+        raise
     except ValidationError as error:
         first = error.errors()[0]
         reason = first["msg"].removeprefix("Value error, ")

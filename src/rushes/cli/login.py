@@ -19,6 +19,7 @@ from rushes.cli.exits import printable
 from rushes.cli.options import Json, Server, Token
 from rushes.cli.usage import lines
 from rushes.client import Client
+from rushes.client.calls import check_address
 from rushes.client.credentials import Credentials, Login, server_of
 from rushes.client.http import LOOPBACK
 from rushes.errors import Forbidden, Invalid, NotFound
@@ -80,6 +81,8 @@ def logout(
     """
     credentials = Credentials()
     chosen = list(credentials.servers()) if everywhere else [url or credentials.default]
+    if not chosen:
+        print("You are not logged in anywhere.")
     for server in chosen:
         if server is None or not credentials.forget(_address(server)):
             raise NotFound("not_logged_in", f"You are not logged in{'' if server is None else f' at {server}'}.")
@@ -151,7 +154,9 @@ def _address(text: str | None) -> str:
     if "://" not in text:
         host = text.partition("/")[0].partition(":")[0]
         text = f"{'http' if host in LOOPBACK else 'https'}://{text}"
-    return server_of(text)
+    server = server_of(text)
+    check_address(server)
+    return server
 
 
 def _from_stdin() -> str:

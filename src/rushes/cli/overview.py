@@ -10,7 +10,7 @@ from rich.progress import TaskID
 
 from rushes.cli import words
 from rushes.cli.exits import one_line, printable
-from rushes.cli.view import Rhythm, open_bars, tell, upload_words
+from rushes.cli.view import Rhythm, has_bars, open_bars, tell, upload_words
 from rushes.client import Overall
 
 SHOWN = 4  # files under way with a bar of their own
@@ -27,7 +27,7 @@ class Overview(Protocol):
 
 
 def open_overview(console: Console, files: int) -> Overview:
-    return BarOverview(console, files) if console.is_terminal else LineOverview(console)
+    return BarOverview(console, files) if has_bars(console) else LineOverview(console)
 
 
 class LineOverview:

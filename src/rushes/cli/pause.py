@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rushes.cli.exits import one_line
-from rushes.cli.options import Json
+from rushes.cli.options import Json, Quiet
 from rushes.cli.pending import facts
 from rushes.cli.which import meant
 from rushes.client import Journal
@@ -31,6 +31,7 @@ def pause(
         ),
     ] = None,
     all_: Annotated[bool, typer.Option("--all", help="Everything that is being uploaded here.")] = False,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Stop running uploads politely.
@@ -56,7 +57,7 @@ def pause(
         for entry, who in running:
             if as_json:
                 print(json.dumps(facts(journal.get(entry.id) or entry, journal.holder(entry))))
-            elif entry not in left:
+            elif entry not in left and not quiet:
                 print(f"Paused: {one_line(str(entry.path))} (process {who.pid})")
     if left:
         pids = ", ".join(sorted({str(who.pid) for entry, who in running if entry in left}))
@@ -64,7 +65,7 @@ def pause(
             "pause_unheard",
             f"Process {pids} does not react. It can be killed without harm (kill {pids}): nothing is lost.",
         )
-    if not running and not as_json:
+    if not running and not as_json and not quiet:
         print("Nothing of that is being uploaded." if names else "Nothing is being uploaded.")
 
 

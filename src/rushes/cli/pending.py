@@ -14,7 +14,7 @@ from rich.text import Text
 
 from rushes.cli import words
 from rushes.cli.exits import one_line
-from rushes.cli.options import Json
+from rushes.cli.options import Json, Quiet
 from rushes.cli.view import wide_console
 from rushes.cli.which import meant
 from rushes.client import Journal
@@ -34,6 +34,7 @@ def pending(
         list[Path] | None,
         typer.Argument(metavar="[PATH…]", readable=False, help="Only these, or what is in these folders."),
     ] = None,
+    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """List what was begun here and is not finished.
@@ -54,7 +55,8 @@ def pending(
         for entry, who in told:
             print(json.dumps(facts(entry, who)))
         return
-    wide_console().print(_table(told) if told else "Nothing is pending.")
+    if not quiet:
+        wide_console().print(_table(told) if told else "Nothing is pending.")
 
 
 def facts(entry: Entry, who: Holder | None) -> dict[str, Any]:
@@ -83,6 +85,8 @@ def why(entry: Entry, who: Holder | None) -> str:
     """In words: who is at it, else why nobody is."""
     if who is not None:
         return f"being uploaded by {who}"
+    if entry.watched and entry.state is State.STORED:
+        return "uploaded and verified; the watch of its folder puts it away when it runs again"
     return entry.reason or STATES.get(entry.state, entry.state)
 
 

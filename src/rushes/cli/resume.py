@@ -18,7 +18,7 @@ from rushes.cli.options import Json, Quiet, Server, Token
 from rushes.cli.upload import Anew, Concurrency, LimitRate, at_once, rate_of
 from rushes.cli.which import meant
 from rushes.client import Journal, Limits
-from rushes.client.journal import Entry
+from rushes.client.journal import Entry, State
 from rushes.errors import NotFound
 
 
@@ -53,11 +53,12 @@ def resume(
     cancel = threading.Event()
     batch = Batch(Console(stderr=as_json, highlight=False), cancel, as_json, quiet, follow=follow)
     with Journal() as journal:
-        entries = meant(journal.pending(), names or ())
+        pending = [entry for entry in journal.pending() if not (entry.watched and entry.state is State.STORED)]
+        entries = meant(pending, names or ())
     if not entries:
         batch.say("Nothing is pending.")
         return
-    with connected(server, token, cancel=cancel) as link, interruptible(cancel):
+    with connected(server, token, cancel=cancel, waits=True) as link, interruptible(cancel):
         link.client.engine.rate.set(rate)
         uploader = link.client.uploader
         ours = {entry.id: entry for entry in uploader.mine()}

@@ -23,7 +23,7 @@ from rushes.cli.exits import printable
 from rushes.cli.find import status_of
 from rushes.cli.interrupt import interruptible
 from rushes.cli.options import Json, Server, Token
-from rushes.cli.view import process_words
+from rushes.cli.view import has_bars, process_words
 from rushes.client import ENDED, Client, Stopped
 from rushes.errors import Rejected, Unavailable
 from rushes.model import AssetState, OverallStatus, UploadState
@@ -100,7 +100,7 @@ def _telling(console: Console, *, quiet: bool) -> Iterator[Callable[[str], None]
 
     if quiet:
         yield lambda _text: None
-    elif console.is_terminal:
+    elif has_bars(console):
         with console.status("looking") as spinner:
             yield lambda text: spinner.update(Text(printable(text)))
     else:

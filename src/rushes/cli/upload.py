@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,14 +24,15 @@ from rushes.cli.batch import Batch
 from rushes.cli.connect import Link, connected
 from rushes.cli.interrupt import interruptible
 from rushes.cli.options import Json, Quiet, Server, Token
-from rushes.client import Limits, Wishes
+from rushes.client import Limits, Stopped, Wishes
 from rushes.client.folder import Found, Listing, gather
 from rushes.client.job import Job
 from rushes.client.wish import Wish, plain
-from rushes.errors import Invalid, Problem
+from rushes.errors import Invalid, Problem, Unavailable
 from rushes.model import Layout
 from rushes.wire import NewTitle
 
+PATIENCE, TRY_EVERY = 300.0, 2.0  # seconds: for a server that does not answer
 MAX_TITLE = 500  # characters, as `NewTitle` takes them
 
 Paths = Annotated[
@@ -57,7 +59,7 @@ StoredAs = Annotated[
     Layout, typer.Option(help="How parts lie in storage meanwhile; staged ones can be read as they land.")
 ]
 LimitRate = Annotated[
-    str | None, typer.Option(metavar="RATE", help="The most to send a second, such as 40M or 1.5MB, for all together.")
+    str | None, typer.Option(metavar="RATE", help="The most bytes a second, such as 40M or 1.5MB, for all together.")
 ]
 Anew = Annotated[
     bool, typer.Option("--anew", help="Drop what was uploaded of these before, and begin with them as they are now.")
@@ -180,11 +182,12 @@ def _connected(
     """Whether a stack was started for this."""
     with ExitStack() as stack:
         say = batch.say if manner.start else None
-        link = stack.enter_context(connected(server, token, cancel=batch.cancel, say=say))
+        waits = not manner.start  # offline as well, what is wished is written down, and begins when the server is back
+        link = stack.enter_context(connected(server, token, cancel=batch.cancel, say=say, waits=waits))
         stack.enter_context(interruptible(batch.cancel))
         link.client.engine.rate.set(manner.rate)
         with at_once(link):
-            batch.run(link, _begun(link, listing, wishes, manner))
+            batch.run(link, _begun(batch, link, listing, wishes, manner))
         if link.started and not batch.cancel.is_set():
             _end(batch, link, keep_running=manner.keep_running)
         return link.started
@@ -203,13 +206,29 @@ def at_once(link: Link) -> Iterator[None]:
         os._exit(exits.INTERRUPTED)
 
 
-def _begun(link: Link, listing: Listing, wishes: Wishes, manner: Manner) -> list[tuple[Path, Job]]:
+def _begun(batch: Batch, link: Link, listing: Listing, wishes: Wishes, manner: Manner) -> list[tuple[Path, Job]]:
     found = listing.files
-    wishes = link.client.one_title(wishes, [one.path for one in found])
+    wishes = _joined(batch, link, wishes, [one.path for one in found], patience=0 if manner.start else PATIENCE)
     jobs = link.client.uploader.add(
         wanted(wishes, manner.facts, found), anew=manner.anew, keep=manner.follow, limits=manner.limits
     )
     return [(one.path, job) for one, job in zip(found, jobs, strict=True)]
+
+
+def _joined(batch: Batch, link: Link, wishes: Wishes, paths: list[Path], *, patience: float) -> Wishes:
+    """The wishes with one title for all files, which the server makes: where it does not answer, it is waited for."""
+    since, said = time.monotonic(), ""
+    while True:
+        try:
+            return link.client.one_title(wishes, paths)
+        except Unavailable as problem:
+            if time.monotonic() - since >= patience:
+                raise
+            if said != problem.message:
+                said = problem.message
+                batch.say(f"waiting: {said} Trying again.")
+        if batch.cancel.wait(TRY_EVERY):
+            raise Stopped("stopped", "Stopped before anything was begun.")
 
 
 def _end(batch: Batch, link: Link, *, keep_running: bool) -> None:

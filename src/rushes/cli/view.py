@@ -36,6 +36,11 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=1_000)
 
 
+def has_bars(console: Console) -> bool:
+    """Whether lines can be drawn again: not on what is no terminal, nor on TERM=dumb."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 def open_bars(console: Console) -> Bars:
     return Bars(
         TextColumn("{task.description}", markup=False),
@@ -68,7 +73,7 @@ class Rhythm:
 
 
 def open_view(console: Console, name: str) -> View:
-    return BarView(console, name) if console.is_terminal else LineView(console, name)
+    return BarView(console, name) if has_bars(console) else LineView(console, name)
 
 
 class LineView:

@@ -18,7 +18,7 @@ from rushes.cli.exits import printable
 from rushes.cli.interrupt import interruptible
 from rushes.cli.options import Json, Quiet, Server, Token
 from rushes.client import Limits, Tally, Told, Watching
-from rushes.client.watch import TitleFrom
+from rushes.client.watching import TitleFrom
 from rushes.errors import Invalid
 
 LOUD = frozenset({"failed", "waiting", "away"})  # said even with --quiet
@@ -91,7 +91,7 @@ def watch(
     )
     cancel = threading.Event()
     teller = _Teller(Console(stderr=as_json, highlight=False), quiet=quiet, as_json=as_json)
-    with connected(server, token, cancel=cancel) as link, interruptible(cancel):
+    with connected(server, token, cancel=cancel, waits=True) as link, interruptible(cancel):
         teller.say(f"Watching {folder}; Ctrl-C ends it.")
         tally = link.client.watch(watching, once=once, on_told=teller.told)
     teller.say(_sum(tally))

@@ -41,7 +41,8 @@ from rushes.client.session import Session
 from rushes.client.source import LocalFile
 from rushes.client.transfer import Begun, Transfer, follow
 from rushes.client.uploader import Uploader
-from rushes.client.watch import Tally, Told, WatchFolder, Watching
+from rushes.client.watch import WatchFolder
+from rushes.client.watching import Tally, Told, Watching
 from rushes.client.wish import Wishes, plain
 from rushes.errors import Conflict, Invalid, NotFound, Rejected, Unavailable
 from rushes.kinds import content_type as content_type_of
@@ -371,6 +372,7 @@ class Client:
             force=force,
             sha256=sha256,
             parallel=parallel,
+            rate=self.engine.rate,
             on_progress=on_progress,
             cancel=cancel,
         ).run()

@@ -203,7 +203,7 @@ class AsyncClient:
     async def close(self) -> None:
         """Stops what is under way, politely: uploads stay resumable."""
         self._threads.stop()
-        await self.call(self.sync.close)
+        await asyncio.to_thread(self.sync.close)
         await asyncio.to_thread(self._threads.close)
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path, PurePath
 
 from rushes.client.settling import Stamp, is_wanted, without_halves
+from rushes.client.source import identity_of
 from rushes.errors import Conflict, Invalid, Unavailable
 
 
@@ -101,21 +102,33 @@ def move(source: Path, target: Path, stamp: Stamp) -> Path:
 
 
 def _rename(source: Path, target: Path, stamp: Stamp) -> None:
-    """In one step where the file system has hard links, so that no other file is ever replaced."""
-    now = stamp_of(source)
-    if now is None or not now.is_same_content(stamp):
+    """The name is taken by an empty file first, which the rename replaces: no other file ever is, and none is deleted."""
+    if not _is(source, stamp):
         raise Conflict("file_changed", f"{source} is another file by now.")
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:
-        os.link(source, target, follow_symlinks=False)
-    except FileExistsError:
-        raise
-    except (OSError, NotImplementedError):
-        if os.path.lexists(target):
-            raise FileExistsError(target) from None
         source.rename(target)
-        return
-    source.unlink()
+    except BaseException:
+        target.unlink()
+        raise
+    if not _is(target, stamp):  # another one came to be at `source` between two steps: it goes back
+        moved = stamp_of(target)
+        back = source if moved is None else move(target, source, moved)
+        raise Conflict("file_changed", f"{source} is another file by now; it is {back}.")
+
+
+def _is(path: Path, stamp: Stamp) -> bool:
+    now = stamp_of(path)
+    return now is not None and now.is_same_content(stamp)
+
+
+def write_note(path: Path, text: str) -> None:
+    """In place of an older note; not through a link that somebody has put there. Raises OSError."""
+    path.unlink(missing_ok=True)
+    with path.open("x", encoding="utf-8", errors="replace") as file:
+        file.write(f"{text}\n")
 
 
 def _stamp(found: os.stat_result) -> Stamp:
-    return Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, getattr(found, "st_blocks", 0))
+    seen = identity_of(found)
+    return Stamp(seen.device, seen.inode, seen.size, seen.mtime_ns, getattr(found, "st_blocks", 0))

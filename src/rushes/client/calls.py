@@ -69,8 +69,7 @@ class Caller:
         cancel: threading.Event | None = None,
         seconds: float | None = None,
     ) -> None:
-        if re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url) is None:
-            raise Misconfigured("url_invalid", f"The server's address must look like https://host:port, not {url!r}.")
+        check_address(url)
         if not token.isascii() or not token.isprintable() or " " in token:
             raise errors.Unauthenticated(
                 "token_malformed", "The token holds characters that no token has. Copy it again, whole."
@@ -184,6 +183,17 @@ class Caller:
             time.sleep(seconds)
         elif self._cancel.wait(seconds):
             raise Stopped("stopped", "Stopped.")
+
+
+def check_address(url: str) -> None:
+    """Raises `Misconfigured` (url_invalid) for what cannot be a server's address."""
+    try:
+        good = re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url) and url.isascii() and urlsplit(url).port != 0
+    except ValueError:
+        good = False
+    if not good:
+        said = re.sub(r"//[^/]*@", "//…@", ascii(url))  # a password is not for screens and logs
+        raise Misconfigured("url_invalid", f"The server's address must look like https://host:port, not {said}.")
 
 
 def parsed(reply: Reply, shape: type[T] | None) -> T:

@@ -13,7 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,11 +48,13 @@ def claimed(directory: Path, what: str, path: Path) -> Iterator[None]:
             **({"pid": who.pid, "since": who.since} if who else {}),
         )
     try:
-        os.truncate(fd, 0)
-        os.pwrite(fd, json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), time.time()))).encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds all the same, and nobody learns whose it is
+            os.truncate(fd, 0)
+            os.pwrite(fd, json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), time.time()))).encode(), 0)
         yield
     finally:
-        name.unlink(missing_ok=True)
+        with suppress(OSError):  # a file without a lock is in nobody's way
+            name.unlink()
         os.close(fd)
 
 
@@ -67,6 +69,8 @@ def holder(directory: Path, what: str) -> Holder | None:
         if _lock(fd):
             return None  # left behind by somebody who was killed
         return _read(name) or Holder(0, socket.gethostname(), time.time())
+    except OSError:
+        return None  # where nothing can be locked, nobody holds a lock
     finally:
         os.close(fd)
 
@@ -78,7 +82,13 @@ def _locked(name: Path) -> int | None:
             fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Unavailable("journal_unavailable", f"{name} cannot be written: {error.strerror}.") from error
-        if not _lock(fd):
+        try:
+            locked = _lock(fd)
+        except OSError as error:
+            os.close(fd)
+            said = f"{name} cannot be locked: {error.strerror}. Name a directory on a local disk by RUSHES_STATE_DIR."
+            raise Unavailable("journal_unavailable", said) from error
+        if not locked:
             os.close(fd)
             if attempt == TRIES - 1:
                 return None

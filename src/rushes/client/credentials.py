@@ -20,12 +20,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rushes.client.journal_file import home, private
 from rushes.errors import Misconfigured
 
 
 def default_path() -> Path:
     """``$XDG_CONFIG_HOME/rushes/credentials.json`` (``~/.config/…``)."""
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "rushes" / "credentials.json"
+    return Path(os.environ.get("XDG_CONFIG_HOME") or home() / ".config") / "rushes" / "credentials.json"
 
 
 class Login(BaseModel):
@@ -100,7 +101,7 @@ class Credentials:
     @contextmanager
     def _changing(self) -> Iterator[_Kept]:
         try:
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private(self.path.parent)
             directory = os.open(self.path.parent, os.O_RDONLY)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -135,7 +136,10 @@ class Credentials:
 def server_of(url: str) -> str:
     """An API's address as the one name of its server: without `/v1`, slashes at the end, capitals in the host, usual ports."""
     bare = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
-    parts = urlsplit(bare)
+    try:
+        parts = urlsplit(bare)
+    except ValueError:
+        return bare  # no address: whoever asks there is told so
     host = parts.netloc.rpartition("@")[2].lower()
     usual = {"http": ":80", "https": ":443"}.get(parts.scheme.lower(), "")
     return f"{parts.scheme.lower()}://{host.removesuffix(usual) if usual else host}{parts.path}" if host else bare

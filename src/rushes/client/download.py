@@ -24,6 +24,7 @@ from uuid import UUID
 from rushes.checksum import Running, start, text_of
 from rushes.client.api import Assets
 from rushes.client.http import Reply, Request, Stopped, Transport
+from rushes.client.pace import RateLimit
 from rushes.client.partfile import PartFile, exists, safe_name
 from rushes.client.progress import Meter
 from rushes.client.ranges import Block, Check, End, Fetch, Ranges, Renew, Wait, block_size
@@ -138,6 +139,7 @@ class Download:
         force: bool = False,
         sha256: bool = False,
         parallel: int = PARALLEL,
+        rate: RateLimit | None = None,
         patience: float = 300.0,
         on_progress: OnDownload | None = None,
         cancel: threading.Event | None = None,
@@ -150,6 +152,7 @@ class Download:
         self._force = force
         self._sha256 = sha256
         self._parallel = parallel
+        self._rate = rate or RateLimit()
         self._patience = patience
         self._on_progress = on_progress
         self._cancel = cancel or threading.Event()
@@ -195,6 +198,8 @@ class Download:
     def _present(self) -> Downloaded | None:
         """The file is there already, byte by byte. Raises `Conflict` (file_exists) when another one has its name."""
         what, path = self._what, self.target
+        if path.is_dir():
+            raise Invalid("file_directory", f"{path} is a folder: name another place with -o.")
         if self._force or not _is_there(path):
             return None
         same_size = path.is_file() and path.stat().st_size == what.size
@@ -372,6 +377,14 @@ class Download:
         self._url = found.url
         self._settle(ranges.was_renewed)
 
+    def wait_for_rate(self, count: int) -> None:
+        """Return when so many bytes may have come. Raises `Stopped`. What is not read meanwhile, the other side does not send."""
+        while count:
+            taken = self._rate.take(count, self._stop.is_set)
+            if not taken:
+                raise Stopped("stopped", "Stopped.")
+            count -= taken
+
     def arrived(self, ranges: Ranges, block: Block, count: int) -> None:
         """So many bytes of a block are in the file."""
         with self._changed:
@@ -414,6 +427,7 @@ class _Incoming:
         block = self._block
         if len(chunk) > block.length - block.got:
             raise Misconfigured("ranges_refused", "What answers for the store sends more bytes than were asked for.")
+        self._download.wait_for_rate(len(chunk))
         self._part.write(chunk, block.at)
         block.running.update(chunk)
         self._download.arrived(self._ranges, block, len(chunk))

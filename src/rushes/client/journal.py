@@ -31,7 +31,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from rushes.client.claim import Holder, claimed, holder
-from rushes.client.journal_file import NAME, opened, state_directory, translated
+from rushes.client.journal_file import NAME, SCHEMA, opened, private, shown, state_directory, translated
 from rushes.client.source import Identity
 from rushes.client.wish import Wish
 from rushes.errors import Conflict, Problem
@@ -39,6 +39,7 @@ from rushes.model import ChecksumAlgorithm
 from rushes.wire import BeginUpload, UploadBegun, UploadView
 
 KEPT = 7 * 86_400.0  # seconds from its beginning that a stored file waits for somebody to follow it further
+WATCHED = "watch-"  # how the batches of watched folders begin
 
 
 class State(StrEnum):
@@ -95,6 +96,11 @@ class Entry:
         """Bytes, once the file was looked at."""
         return None if self.identity is None else self.identity.size
 
+    @property
+    def watched(self) -> bool:
+        """A watched folder's: whoever uploads it, the row stays until the watch has heard that it is stored."""
+        return self.batch.startswith(WATCHED)
+
 
 class Journal:
     """Safe to use from many threads and many processes. Raises `Unavailable` (journal_unavailable) when the disk does
@@ -107,9 +113,9 @@ class Journal:
         self.directory = directory or state_directory()
         self._locks = self.directory / "locks"
         with translated(self.directory):
-            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._locks.mkdir(exist_ok=True, mode=0o700)
-            self._db = opened(self.directory / NAME)
+            private(self.directory)
+            private(self._locks)
+            self._db = opened(self.directory / NAME, SCHEMA)
 
     def close(self) -> None:
         with self._lock:
@@ -123,14 +129,17 @@ class Journal:
 
     # --- what is wished -------------------------------------------------------------------------------------------
 
-    def queue(self, place: Place, wishes: Sequence[Wish]) -> list[Entry]:
+    def queue(self, place: Place, wishes: Sequence[Wish], *, watched: bool = False) -> list[Entry]:
         """A row for each wish, in order: the one there is, if its file was begun before, else a new one.
 
         All on the disk when this returns, or none.
         """
-        batch, now = uuid4().hex, self._clock()
+        batch, now = f"{WATCHED if watched else ''}{uuid4().hex}", self._clock()
         with self._writing(durable=True):
-            self._db.execute("DELETE FROM uploads WHERE state = 'stored' AND since < ?", (now - KEPT,))
+            self._db.execute(
+                "DELETE FROM uploads WHERE state = 'stored' AND since < ? AND batch NOT LIKE ?",
+                (now - KEPT, f"{WATCHED}%"),
+            )
             return [self._queue(place, wish, batch, now) for wish in wishes]
 
     def _queue(self, place: Place, wish: Wish, batch: str, now: float) -> Entry:
@@ -147,10 +156,9 @@ class Journal:
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (State.QUEUED, batch, *_of(place), _path(wish.path), *told.values(), uuid4().hex, now),
             )
-        elif found.state is State.QUEUED:
-            self._set(found.id, batch=batch, **told)
         else:
-            self._set(found.id, batch=batch)
+            columns = told if found.state is State.QUEUED else {}
+            self._set(found.id, batch=found.batch if found.watched else batch, **columns)
         entry = self._one("server = ? AND owner = ? AND path = ?", (*_of(place), _path(wish.path)))
         assert entry is not None, "written above"
         return entry
@@ -224,9 +232,9 @@ class Journal:
 
     def part_read(self, entry_id: int, number: int, crc: int, checksum: str) -> None:
         with self._writing():
-            self._db.execute(
-                "INSERT OR REPLACE INTO parts (entry, number, crc, checksum) VALUES (?, ?, ?, ?)",
-                (entry_id, number, crc.to_bytes(8, "big"), checksum),
+            self._db.execute(  # of a row that somebody has forgotten meanwhile nothing needs to be known
+                "INSERT OR REPLACE INTO parts (entry, number, crc, checksum) SELECT id, ?, ?, ? FROM uploads WHERE id = ?",
+                (number, crc.to_bytes(8, "big"), checksum, entry_id),
             )
 
     def parts(self, entry_id: int) -> dict[int, tuple[int, str]]:
@@ -248,7 +256,8 @@ class Journal:
         """Nobody goes on with it for now, and why."""
         with self._writing():
             more = {} if held is None else {"held": held}
-            self._set(entry.id, code=problem.code, reason=problem.message, stopped_at=self._clock(), pause=0, **more)
+            reason = shown(problem.message)
+            self._set(entry.id, code=problem.code, reason=reason, stopped_at=self._clock(), pause=0, **more)
 
     def stored(self, entry: Entry) -> Entry:
         """Ingested; its parts need not be known any more."""

@@ -1,13 +1,18 @@
-"""The journal's file: where it lies, what is in it, and what is done when it cannot be used."""
+"""The journal's file: where it lies, what is in it, and what is done when it cannot be used.
+
+A file that is damaged, or is none of sqlite's, is put aside (`NAME.broken-…`) and a new one is begun: nothing waits for it,
+and what was begun before is given up by the server in time.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rushes.errors import Misconfigured, Unavailable
@@ -49,30 +54,79 @@ CREATE TABLE IF NOT EXISTS parts (
 
 
 def state_directory() -> Path:
-    """RUSHES_STATE_DIR, else `rushes` where XDG says that state belongs (specifications.freedesktop.org/basedir)."""
+    """RUSHES_STATE_DIR, else `rushes` where XDG says that state belongs (specifications.freedesktop.org/basedir).
+
+    Raises `Misconfigured` (home_missing).
+    """
     if named := os.environ.get("RUSHES_STATE_DIR"):
         return Path(named)
     base = os.environ.get("XDG_STATE_HOME") or ""
-    return (Path(base) if base.startswith("/") else Path.home() / ".local" / "state") / "rushes"
+    return (Path(base) if base.startswith("/") else home() / ".local" / "state") / "rushes"
 
 
-def opened(path: Path) -> sqlite3.Connection:
+def home() -> Path:
+    """Raises `Misconfigured` (home_missing) for somebody who has none, as in a container under any number."""
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise Misconfigured(
+            "home_missing",
+            "You have no home directory here: set HOME, or RUSHES_STATE_DIR, RUSHES_DATA_DIR and XDG_CONFIG_HOME.",
+        ) from error
+
+
+def private(directory: Path) -> None:
+    """Make a directory, and those above it that are missing, for its owner alone, as XDG wants it, whatever the umask."""
+    for missing in reversed([path for path in (directory, *directory.parents) if not path.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
+def shown(text: str) -> str:
+    """`text` as it can be stored: marks stand for what is no Unicode, as in the names of files."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def opened(path: Path, schema: str) -> sqlite3.Connection:
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # sqlite's other files get the same mode
     try:
-        return patiently(lambda: _connected(path))
+        return _patiently(path, schema)
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise  # locked, read-only, full: not broken
-        path.rename(path.with_name(f"{NAME}.broken-{time.time_ns()}"))
-        return _connected(path)
+        if not _is_broken(error):
+            raise
+    with _alone(path.parent):
+        try:
+            return _patiently(path, schema)  # somebody else has put it right meanwhile
+        except sqlite3.DatabaseError as error:
+            if not _is_broken(error):
+                raise
+        mark = f"broken-{time.time_ns()}"
+        for end in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                path.with_name(f"{path.name}{end}").rename(path.with_name(f"{path.name}.{mark}{end}"))
+        return _patiently(path, schema)
 
 
-def patiently(connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+def _is_broken(error: sqlite3.Error) -> bool:
+    """Not merely locked, read-only, or on a full disk."""
+    return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _patiently(path: Path, schema: str) -> sqlite3.Connection:
     """sqlite waits for locks by itself, but not while another makes the file or puts its log away."""
     until = time.monotonic() + BUSY
     while True:
         try:
-            return connect()
+            return _connected(path, schema)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
                 raise
@@ -81,7 +135,7 @@ def patiently(connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
             time.sleep(random.uniform(0.01, 0.05))  # noqa: S311 - jitter
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def _connected(path: Path, schema: str) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row
@@ -93,7 +147,11 @@ def _connected(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA foreign_keys = ON")
         if version < VERSION:
-            db.executescript(SCHEMA + f"PRAGMA user_version = {VERSION};")
+            db.executescript(schema + f"PRAGMA user_version = {VERSION};")
+        if (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            damaged = sqlite3.DatabaseError(found)
+            damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damaged
     except BaseException:
         db.close()
         raise

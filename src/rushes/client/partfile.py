@@ -41,8 +41,7 @@ class PartFile:
         try:
             self._head = json.dumps(what, sort_keys=True).encode() + b"\n"
             self.claimed = self._journaled()
-            self.restarted = not self.claimed and os.fstat(self._fd).st_size > 0
-            if self.restarted:
+            if not self.claimed:
                 os.ftruncate(self._fd, 0)
             self._check_room(size)
             os.ftruncate(self._fd, size)
@@ -146,9 +145,14 @@ class PartFile:
             fd = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, MODE)
         except OSError as error:
             raise Invalid("file_unwritable", f"{path} cannot be written: {error.strerror}.") from error
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
             os.close(fd)
             raise Invalid("file_special", f"{path} is not an ordinary file.")
+        if found.st_nlink > 1:  # of a file that has another name as well: whole ones, after a kill in the last moment
+            os.close(fd)
+            path.unlink(missing_ok=True)
+            return PartFile._open(path, flags)
         return fd
 
     def _journaled(self) -> dict[int, str]:

@@ -12,6 +12,7 @@ import os
 import stat
 import threading
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rushes.checksum import Running, crc64nvme, encode, start, text_of
@@ -65,7 +66,7 @@ class LocalFile:
         self.path = Path(path)
         self._fd = _opened(self.path)
         try:
-            self.identity = _identity(os.fstat(self._fd))
+            self.identity = identity_of(os.fstat(self._fd))
             _check_regular(self.path, os.fstat(self._fd))
         except BaseException:
             os.close(self._fd)
@@ -142,14 +143,21 @@ class LocalFile:
 
     def check_unchanged(self) -> None:
         """Raises `Conflict` (file_changed) when size or modification time moved, or another file took the name."""
-        if _identity(os.fstat(self._fd)) != self.identity:
+        if identity_of(os.fstat(self._fd)) != self.identity:
             raise self._changed()
         try:
             by_name = self.path.stat()
         except OSError:
             return  # renamed or removed meanwhile: the open file is still the one that was asked for
-        if _identity(by_name) != self.identity:
+        if identity_of(by_name) != self.identity:
             raise self._changed()
+
+    def modified(self) -> str:
+        """When it was last written to, for people."""
+        try:
+            return f"{datetime.fromtimestamp(self.identity.mtime_ns / 1e9, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+        except (ValueError, OverflowError, OSError):
+            return "at a time that no calendar has"
 
     def _changed(self) -> Conflict:
         return Conflict(
@@ -216,5 +224,10 @@ def _check_regular(path: Path, status: os.stat_result) -> None:
         raise Invalid("file_empty", f"{path} is empty. Only files of at least one byte can be uploaded.")
 
 
-def _identity(status: os.stat_result) -> Identity:
-    return Identity(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
+def identity_of(status: os.stat_result) -> Identity:
+    return Identity(status.st_size, signed(status.st_mtime_ns), signed(status.st_ino), signed(status.st_dev))
+
+
+def signed(number: int) -> int:
+    """A 64 bit number as a database keeps it: network drives number inodes from 2**63 on, cameras date files in 2500."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)

@@ -22,7 +22,7 @@ from rushes.wire import Event
 
 MAX_LINE = 8 << 20  # bytes; the largest event there is has a few kB
 QUIET_SECONDS = 60.0  # a live stream gives a sign of life every 15 seconds
-LONGEST_PAUSE = 30.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 30.0
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Parser:
         elif name == "id":
             self._id = value
         elif name == "retry" and value.isascii() and value.isdigit():
-            self.retry = min(int(value) / 1000, LONGEST_PAUSE)
+            self.retry = min(max(SHORTEST_PAUSE, float(value) / 1000), LONGEST_PAUSE)
 
 
 def follow(

@@ -27,6 +27,7 @@ from uuid import UUID
 from rushes.checksum import encode
 from rushes.client.api import Uploads
 from rushes.client.calls import ONCE, Caller
+from rushes.client.claim import Holder
 from rushes.client.digest import WholeDigest
 from rushes.client.engine import Engine
 from rushes.client.http import Stopped, Transport
@@ -34,7 +35,7 @@ from rushes.client.job import Job, UploadResult
 from rushes.client.journal import Entry, Journal, Place, State
 from rushes.client.limits import Limits
 from rushes.client.session import Session
-from rushes.client.source import Identity, LocalFile, difference, was_touched
+from rushes.client.source import Identity, LocalFile, difference, identity_of, was_touched
 from rushes.client.transfer import Begun, Transfer
 from rushes.client.wish import Wish
 from rushes.errors import Conflict, Forbidden, NotFound, Problem, Unauthenticated, Unavailable
@@ -66,15 +67,18 @@ class Uploader:
         *,
         anew: bool = False,
         keep: bool = False,
+        watched: bool = False,
         limits: Limits | None = None,
         on_end: Callable[[Job], None] | None = None,
     ) -> list[Job]:
         """Write all of them down, then begin each when its turn comes, in order.
 
         `anew` drops what was begun of them. With `keep` they stay in the journal after they are ingested, for whoever
-        follows them further, until `done`. Raises `Unavailable` (journal_unavailable), and what `Wish` raises.
+        follows them further, until `done`; `watched` ones, whoever uploads them, until `seen`. Raises `Unavailable`
+        (journal_unavailable), and what `Wish` raises.
         """
-        entries = self.journal.queue(self.place, [replace(wish, path=wish.path.resolve()) for wish in wishes])
+        resolved = [replace(wish, path=wish.path.resolve()) for wish in wishes]
+        entries = self.journal.queue(self.place, resolved, watched=watched)
         jobs = [Job(entry, wish.size, anew=anew, wish=wish) for entry, wish in zip(entries, wishes, strict=True)]
         return self._started(jobs, keep=keep, limits=limits, on_end=on_end)
 
@@ -108,11 +112,11 @@ class Uploader:
     def _start(self, job: Job, *, keep: bool, limits: Limits, on_end: Callable[[Job], None] | None) -> None:
         def ended(outcome: BaseException | None) -> None:
             try:
-                self._ended(job, outcome, keep=keep)
-            except Problem as problem:
-                job.error = job.error or problem
+                with job.open:
+                    self._ended(job, outcome, keep=keep)
+            except Exception as error:  # noqa: BLE001 - whoever waits for this file has to hear of its end in any case
+                job.error = job.error or error
             finally:
-                job.open.close()
                 job.ended.set()
                 if on_end is not None:
                     on_end(job)
@@ -133,7 +137,13 @@ class Uploader:
         pending = self.journal.pending()
         mine = [entry for entry in pending if entry.place == self.place]
         others = [entry for entry in pending if entry.place.owner == self.place.owner and entry.place != self.place]
-        return [*mine, *(self.journal.moved(entry, self.place) for entry in others if self._knows(entry))]
+        return [*mine, *(self.journal.moved(entry, self.place) for entry in others if self._may_take(entry))]
+
+    def _may_take(self, entry: Entry) -> bool:
+        try:
+            return self.journal.holder(entry) is None and self._knows(entry)
+        except Unavailable:
+            return False  # nobody can say so now
 
     def titles_of(self, paths: Iterable[Path]) -> list[UUID]:
         """Titles that rows of these files name: those that were made for several files together."""
@@ -144,13 +154,18 @@ class Uploader:
 
     def done(self, job: Job) -> None:
         """Whoever followed a job that was kept has heard what became of it."""
+        if not job.entry.watched:
+            self.journal.done(job.entry)
+
+    def seen(self, job: Job) -> None:
+        """The watch of its folder has."""
         self.journal.done(job.entry)
 
     def drop(self, entry: Entry) -> None:
         """Give up the upload of a row: on the server, then here. Raises `Unavailable` and what the server says,
         `Conflict` (upload_elsewhere) while somebody is at it."""
         if (who := self.journal.holder(entry)) is not None:
-            raise Conflict("upload_elsewhere", f"{entry.path} is being uploaded by {who}: pause it first.", pid=who.pid)
+            raise held_by(entry, who)
         self._give_up(entry)
         self.journal.forget(entry)
 
@@ -213,13 +228,16 @@ class Uploader:
             return self.journal.adopt(now, other)
         for elsewhere in self.journal.elsewhere(now):
             if self._knows(elsewhere):
+                if (who := self.journal.holder(elsewhere)) is not None:
+                    raise held_by(elsewhere, who)
                 return self.journal.adopt(now, elsewhere)
         return now
 
     def _knows(self, entry: Entry) -> bool:
-        """Whether the upload of a row from another address is this server's."""
+        """Whether the upload of a row from another address is this server's: it has to say of which asset it is, which only
+        that server knows. It is asked by our token for it: the upload's own is for nobody else's eyes."""
         try:
-            return entry.plan is not None and bool(self._view(entry))
+            return entry.plan is not None and _seen(self._uploads, entry.plan.upload_id).asset_id == entry.plan.asset_id
         except (NotFound, Unauthenticated, Forbidden):
             return False
 
@@ -332,9 +350,9 @@ class Uploader:
         if entry.state is State.INTENDED:
             try:
                 upload_id = self._uploads.begin(entry.request, entry.key).upload_id
-            except Unavailable:
-                raise
-            except Problem:
+            except Problem as problem:
+                if not problem.permanent:
+                    raise
                 return  # refused: then nothing was begun
         if upload_id is not None and entry.state is not State.DONE:
             try:
@@ -352,7 +370,7 @@ class Uploader:
             job.result = self._result(job, begun)
             job.entry = self.journal.stored(entry)
             if not keep:
-                self.journal.done(job.entry)
+                self.done(job)
             return
         job.error = outcome
         if job.pausing and isinstance(outcome, Stopped):
@@ -420,13 +438,17 @@ def _other(wish: Wish, entry: Entry) -> str:
     return next((name for name, differs in wished.items() if differs), "")
 
 
+def held_by(entry: Entry, who: Holder) -> Conflict:
+    return Conflict("upload_elsewhere", f"{entry.path} is being uploaded by {who}: pause it first.", pid=who.pid)
+
+
 def _same_or_gone(path: Path, identity: Identity) -> bool:
     """Whether nothing else lies at a file's other name: an inode's number alone may be that of another disk."""
     try:
-        status = path.stat()
+        found = identity_of(path.stat())
     except OSError:
         return True
-    return (status.st_dev, status.st_ino) == (identity.device, identity.inode)
+    return (found.device, found.inode) == (identity.device, identity.inode)
 
 
 def _is_same(before: Identity, now: Identity) -> bool:
@@ -435,11 +457,10 @@ def _is_same(before: Identity, now: Identity) -> bool:
 
 def _changed(entry: Entry, changed: str, file: LocalFile) -> Conflict:
     since = datetime.fromtimestamp(entry.since, UTC).astimezone()
-    modified = datetime.fromtimestamp(file.identity.mtime_ns / 1e9, UTC).astimezone()
     return Conflict(
         "file_changed",
         f"{entry.path} is not what was being uploaded since {since:%Y-%m-%d %H:%M} any more. It {changed}"
-        f" (last modified {modified:%Y-%m-%d %H:%M:%S}). Nothing of it was mixed into the upload. To drop what was "
+        f" (last modified {file.modified()}). Nothing of it was mixed into the upload. To drop what was "
         "uploaded and begin with the file as it is now: rushes upload --anew.",
         path=str(entry.path),
     )

@@ -140,7 +140,7 @@ def _reason(reply: Reply) -> tuple[str, str]:
     if text.lstrip().startswith("{"):
         try:
             problem = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):  # no JSON, or such as only bad will writes
             return "", ""
         return str(problem.get("code", "")), str(problem.get("detail", ""))
     return _element(text, "Code"), _element(text, "Message")

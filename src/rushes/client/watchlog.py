@@ -11,20 +11,17 @@ same name is new.
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
 
-from rushes.client.journal_file import BUSY, patiently
+from rushes.client.journal_file import opened, private, shown, translated
 from rushes.client.settling import Stamp
-from rushes.errors import Unavailable
 
 NAME = "watch.db"
 SCHEMA = """
@@ -65,10 +62,9 @@ class WatchLog:
         self._directory = directory
         self._key = os.fsencode(key)
         self._lock = threading.Lock()
-        with self._translated():
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            os.close(os.open(directory / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = patiently(lambda: _connected(directory / NAME))
+        with translated(directory):
+            private(directory)
+            self._db = opened(directory / NAME, SCHEMA)
 
     def close(self) -> None:
         self._db.close()
@@ -82,7 +78,7 @@ class WatchLog:
         }
 
     def put(self, path: PurePath, stamp: Stamp, fate: Fate, reason: str | None = None) -> None:
-        row = Row(stamp.size, stamp.mtime_ns, stamp.inode, fate, reason)
+        row = Row(stamp.size, stamp.mtime_ns, stamp.inode, fate, None if reason is None else shown(reason))
         self._run(PUT, self._key, _bytes(path), *_values(row))
 
     def rename(self, pairs: Sequence[tuple[PurePath, PurePath]]) -> None:
@@ -90,7 +86,7 @@ class WatchLog:
         if not pairs:
             return
         rows = self.rows()
-        with self._lock, self._translated():
+        with self._lock, translated(self._directory):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 for old, _ in pairs:
@@ -121,30 +117,8 @@ class WatchLog:
         self._run("DELETE FROM titles WHERE folder = ? AND path = ?", self._key, _bytes(path))
 
     def _run(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._lock, self._translated():
+        with self._lock, translated(self._directory):
             return self._db.execute(query, values).fetchall()
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.OperationalError, OSError) as error:
-            raise Unavailable(
-                "journal_unavailable",
-                f"What was uploaded cannot be written down in {self._directory}: {error}. "
-                "Make room there, or name another directory by RUSHES_STATE_DIR.",
-            ) from error
-
-
-def _connected(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.executescript(SCHEMA)
-    except BaseException:
-        db.close()
-        raise
-    return db
 
 
 def _values(row: Row) -> tuple[object, ...]:
