@@ -427,7 +427,9 @@ def test_one_process_a_folder(watcher: Watcher, folder: Path) -> None:
     watcher.start()
     watcher.until(lambda: watcher.thread is not None and (watcher.state / "locks").exists())
     other = Watcher(watcher.site, watcher.watching, watcher.state)
-    watcher.until(lambda: any(lock.stat().st_size for lock in (watcher.state / "locks").iterdir()))  # it says whose it is
+    watcher.until(
+        lambda: any(lock.stat().st_size for lock in (watcher.state / "locks").iterdir())
+    )  # it says whose it is
     with pytest.raises(Conflict, match=f"watched already, by process {os.getpid()}"):
         other.once()
 
