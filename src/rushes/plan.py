@@ -183,7 +183,8 @@ def check_quota(plan: QuotaPlan, caps: Caps, own: Sums, tenants: Sums, *, size: 
     for code, whose, limit, taken in _byte_limits(plan, caps, own, tenants):
         left = max(0, limit - taken)
         if least > left:
-            raise OverQuota(code, f"{file}; {whose} {left} more.", limit=limit, left=left)
+            remedy = "Ask for more, or wait for the next month" if "month" in code else "Delete assets, or ask for more"
+            raise OverQuota(code, f"{file}; {whose} {left} more. {remedy}.", limit=limit, left=left)
 
 
 def room(plan: QuotaPlan, caps: Caps, own: Sums, tenants: Sums) -> int | None:

@@ -93,12 +93,13 @@ def test_options_go_before_the_environment_and_both_before_a_login(
 def test_a_token_is_tried_before_it_is_kept(stack: Stack, typed: Typed, kept: Credentials, site: Site) -> None:
     url = stack.running.api_url
     old = token_of(stack, Principal("acme", "ann"), timedelta(hours=-1))
-    for given, said in ((old, "has expired"), ("nonsense", "not valid here"), ("", "no token on stdin")):
+    for given, said in ((old, "has expired"), ("nonsense", "not the whole of one"), ("", "no token on stdin")):
         done = typed(given, "login", url, "--token-stdin")
         assert done.returncode in {exits.REFUSED, exits.USAGE}
         assert said in done.stderr
     assert typed("x", "login", "http://127.0.0.1:9", "--token-stdin").returncode == exits.UNAVAILABLE
     assert typed("x", "login", f"{site.url}/elsewhere", "--token-stdin").returncode == exits.REFUSED, "not rushes"
+    assert "the server's own address" in typed("x", "login", f"{url}/docs", "--token-stdin").stderr
     assert "--token-stdin" in typed("x", "login", url).stderr, "nobody is at the keyboard"
     assert "rushes login https://" in typed("x", "login").stderr
     assert not kept.path.exists()

@@ -126,3 +126,11 @@ def test_an_event_is_one_line() -> None:
     assert "size=5 filename=a�b�.mov missing=" in text
     assert len(text) < 250
     assert text.isprintable()
+
+
+@pytest.mark.parametrize(
+    "command", [("get",), ("status",), ("rm",), ("titles", "show"), ("ls", "--title"), ("events", "--upload")]
+)
+def test_what_is_no_id_is_told_so(rushes_here: Rushes, command: tuple[str, ...]) -> None:
+    done = rushes_here(*command, "0199")
+    assert (done.returncode, "'0199' is no id" in done.stderr, "`rushes ls`" in done.stderr) == (2, True, True)

@@ -15,7 +15,7 @@ import typer
 from rushes.cli import exits
 from rushes.cli.connect import connected
 from rushes.cli.interrupt import interruptible
-from rushes.cli.options import Json, Server, Token
+from rushes.cli.options import Json, Server, Token, an_id
 from rushes.client import Client, Stopped
 from rushes.wire import Event
 
@@ -26,7 +26,8 @@ LONGEST = 80  # characters shown of one fact
 def events(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens, until Ctrl-C.")] = False,
     upload: Annotated[
-        UUID | None, typer.Option(metavar="ID", help="Only of this upload and its asset.", show_default=False)
+        UUID | None,
+        typer.Option(parser=an_id, metavar="ID", help="Only of this upload and its asset.", show_default=False),
     ] = None,
     after: Annotated[
         str | None, typer.Option(metavar="EVENT_ID", help="Only what came after this event.", show_default=False)

@@ -21,7 +21,7 @@ from rushes.cli.connect import connected
 from rushes.cli.exits import one_line, printable
 from rushes.cli.find import asset_id_of
 from rushes.cli.interrupt import interruptible
-from rushes.cli.options import Json, Quiet, Server, Token
+from rushes.cli.options import Json, Quiet, Server, Token, an_id
 from rushes.cli.upload import LimitRate, rate_of
 from rushes.cli.view import Rhythm, has_bars, tell
 from rushes.client import Downloaded, DownloadProgress
@@ -29,7 +29,9 @@ from rushes.client.download import OnDownload
 
 
 def get(
-    id_: Annotated[UUID, typer.Argument(metavar="ID", help="Of an asset or of its upload.", show_default=False)],
+    id_: Annotated[
+        UUID, typer.Argument(parser=an_id, metavar="ID", help="Of an asset or of its upload.", show_default=False)
+    ],
     rendition: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="A rendition, as `rushes status ID` names it.", show_default=False),

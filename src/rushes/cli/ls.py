@@ -16,7 +16,7 @@ from rich.text import Text
 from rushes.cli import words
 from rushes.cli.connect import connected
 from rushes.cli.exits import one_line
-from rushes.cli.options import Json, Server, Token
+from rushes.cli.options import Json, Server, Token, an_id
 from rushes.cli.view import wide_console
 from rushes.client import Client
 from rushes.model import AssetState, OverallStatus, UploadState
@@ -46,14 +46,16 @@ def ls(
         OverallStatus | None, typer.Option("--status", "--state", help="Only these.", show_default=False)
     ] = None,
     title: Annotated[
-        UUID | None, typer.Option(metavar="ID", help="Only assets of this title.", show_default=False)
+        UUID | None, typer.Option(parser=an_id, metavar="ID", help="Only assets of this title.", show_default=False)
     ] = None,
     gone: Annotated[bool, typer.Option("--gone", help="Also what was given up, has expired or was deleted.")] = False,
     limit: Annotated[int, typer.Option(min=1, help="The most to show.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="Without a limit.")] = False,
     after: Annotated[
         UUID | None,
-        typer.Option(metavar="ID", help="Go on where a list ended, as its last line says.", show_default=False),
+        typer.Option(
+            parser=an_id, metavar="ID", help="Go on where a list ended, as its last line says.", show_default=False
+        ),
     ] = None,
     server: Server = None,
     token: Token = None,

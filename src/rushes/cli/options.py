@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
+
+
+def an_id(text: str) -> UUID:
+    """Of an upload, an asset, a title: all of it."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no id: ids have 36 characters; `rushes ls` and `rushes titles ls` show yours."
+        ) from None
+
 
 Server = Annotated[
     str | None,

@@ -14,7 +14,7 @@ from rushes.cli import exits, words
 from rushes.cli.connect import connected
 from rushes.cli.exits import one_line
 from rushes.cli.find import upload_of
-from rushes.cli.options import Json, Server, Token, Yes
+from rushes.cli.options import Json, Server, Token, Yes, an_id
 from rushes.client import Client
 from rushes.errors import Invalid, Problem
 from rushes.model import OPEN_UPLOADS
@@ -38,7 +38,9 @@ class _Doomed:
 
 
 def rm(
-    ids: Annotated[list[UUID], typer.Argument(metavar="ID…", help="Of uploads or assets.", show_default=False)],
+    ids: Annotated[
+        list[UUID], typer.Argument(parser=an_id, metavar="ID…", help="Of uploads or assets.", show_default=False)
+    ],
     yes: Yes = False,
     server: Server = None,
     token: Token = None,

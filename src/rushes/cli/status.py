@@ -22,7 +22,7 @@ from rushes.cli.connect import connected
 from rushes.cli.exits import printable
 from rushes.cli.find import status_of
 from rushes.cli.interrupt import interruptible
-from rushes.cli.options import Json, Server, Token
+from rushes.cli.options import Json, Server, Token, an_id
 from rushes.cli.view import has_bars, process_words
 from rushes.client import ENDED, Client, Stopped
 from rushes.errors import Rejected, Unavailable
@@ -36,7 +36,9 @@ SENDING = frozenset({UploadState.INITIATED, UploadState.UPLOADING})
 
 
 def status(
-    id_: Annotated[UUID, typer.Argument(metavar="ID", help="Of an upload or an asset.", show_default=False)],
+    id_: Annotated[
+        UUID, typer.Argument(parser=an_id, metavar="ID", help="Of an upload or an asset.", show_default=False)
+    ],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Until it is published, or over otherwise.")] = False,
     server: Server = None,
     token: Token = None,

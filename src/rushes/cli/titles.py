@@ -16,13 +16,13 @@ from rich.text import Text
 from rushes.cli import exits, words
 from rushes.cli.connect import connected
 from rushes.cli.exits import one_line, printable
-from rushes.cli.options import Json, Server, Token, Yes
+from rushes.cli.options import Json, Server, Token, Yes, an_id
 from rushes.cli.rm import confirm
 from rushes.cli.view import wide_console
 from rushes.errors import Invalid, Problem
 from rushes.wire import AssetView, NewTitle, TitlePatch, TitleView
 
-Id = Annotated[UUID, typer.Argument(metavar="ID", help="Of the title.", show_default=False)]
+Id = Annotated[UUID, typer.Argument(parser=an_id, metavar="ID", help="Of the title.", show_default=False)]
 Description = Annotated[str | None, typer.Option(help="What it is about.", show_default=False)]
 Genre = Annotated[str | None, typer.Option(help="Its genre.", show_default=False)]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="A tag; may be repeated.", show_default=False)]
@@ -174,7 +174,7 @@ def edit(
 
 
 def rm(
-    ids: Annotated[list[UUID], typer.Argument(metavar="ID…", help="Of titles.", show_default=False)],
+    ids: Annotated[list[UUID], typer.Argument(parser=an_id, metavar="ID…", help="Of titles.", show_default=False)],
     yes: Yes = False,
     server: Server = None,
     token: Token = None,

@@ -9,7 +9,7 @@ from uuid import UUID
 import typer
 
 from rushes.cli.local import LOCAL_PLAN, LOCAL_TENANT, mint, person, read_settings, with_secret
-from rushes.cli.options import DataDir
+from rushes.cli.options import DataDir, an_id
 from rushes.errors import Invalid
 from rushes.model import Principal, Role
 from rushes.plan import QUOTA_PLANS
@@ -20,7 +20,7 @@ def token(
     tenant: Annotated[str, typer.Option(help="The tenant they belong to.")] = LOCAL_TENANT,
     role: Annotated[Role, typer.Option(help="What they may see and do.")] = Role.CREATOR,
     plan: Annotated[str, typer.Option(help=f"Their quota plan: {', '.join(QUOTA_PLANS)}.")] = LOCAL_PLAN,
-    title: Annotated[UUID | None, typer.Option(metavar="ID", help="For this title alone.")] = None,
+    title: Annotated[UUID | None, typer.Option(parser=an_id, metavar="ID", help="For this title alone.")] = None,
     days: Annotated[float, typer.Option(min=0.0001, max=36_500, help="How long it is good.")] = 30,
     data_dir: DataDir = None,
 ) -> None:

@@ -23,7 +23,7 @@ from rushes.cli import exits, words
 from rushes.cli.batch import Batch
 from rushes.cli.connect import Link, connected
 from rushes.cli.interrupt import interruptible
-from rushes.cli.options import Json, Quiet, Server, Token
+from rushes.cli.options import Json, Quiet, Server, Token, an_id
 from rushes.client import Limits, Stopped, Wishes
 from rushes.client.folder import Found, Listing, gather
 from rushes.client.job import Job
@@ -44,7 +44,13 @@ Paths = Annotated[
 Title = Annotated[str | None, typer.Option(help="The title; one for all files. Without it, each file's name.")]
 TitleId = Annotated[
     UUID | None,
-    typer.Option("--title-id", metavar="ID", help="A title that is there already, for all files.", show_default=False),
+    typer.Option(
+        "--title-id",
+        parser=an_id,
+        metavar="ID",
+        help="A title that is there already, for all files.",
+        show_default=False,
+    ),
 ]
 Description = Annotated[str, typer.Option(help="What the title is about.")]
 Genre = Annotated[str | None, typer.Option(help="Its genre.")]

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from rushes.client.calls import Caller, parsed
 from rushes.client.http import Reply
+from rushes.errors import Misconfigured, NotFound
 from rushes.wire import (
     AssetPatch,
     AssetView,
@@ -244,7 +245,12 @@ def me(caller: Caller) -> Me:
 
 def health(caller: Caller) -> Health:
     """`GET /healthz`: whether an API answers at all."""
-    return caller.call("GET", "healthz", Health)
+    try:
+        return caller.call("GET", "healthz", Health)
+    except NotFound as error:  # of an address within a server: its pages, say
+        raise Misconfigured(
+            "not_rushes", f"There is no rushes API at {caller.url.rstrip('/')}: give the server's own address."
+        ) from error
 
 
 def _server_time(reply: Reply) -> datetime:
