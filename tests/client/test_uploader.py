@@ -476,6 +476,25 @@ def test_failures_are_told_kept_and_tried_again(site: Site, client: Client, tmp_
     assert sum(upload.state == "ingested" for upload in site.uploads.values()) == 20
 
 
+@pytest.mark.parametrize("changed", [False, True])
+def test_done_before_and_forgotten_with_its_folder_before_it_is_looked_at(
+    site: Site, client: Client, journal: Journal, tmp_path: Path, changed: bool
+) -> None:
+    site.faults = [Fault("begin", 402, "over_quota")]
+    states = {outcome.path: outcome.state for outcome in client.upload_many([folder(tmp_path, 2)])}
+    (done,) = [path for path, state in states.items() if state is JobState.DONE]
+    if changed:
+        done.write_bytes(b"another take")
+    with client.engine.lock:  # nobody looks at a file yet
+        jobs = client.uploader.add([Wishes().of(path) for path in states])
+        journal.forget(next(job.entry for job in jobs if job.entry.path != done))
+        assert journal.all(client.uploader.place) == []
+    (job,) = [job for job in jobs if job.entry.path == done]
+    assert job.ended.wait(20)
+    assert (job.state, job.notices) == (JobState.DONE, [] if changed else ["It was uploaded before."])
+    assert sum(upload.state == "ingested" for upload in site.uploads.values()) == 1 + changed
+
+
 def test_a_folder_goes_on_where_it_was_killed(site: Site, client: Client, journal: Journal, tmp_path: Path) -> None:
     trip = folder(tmp_path, 30)
     site.pace = 0.05

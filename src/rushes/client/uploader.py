@@ -77,8 +77,7 @@ class Uploader:
         follows them further, until `done`; `watched` ones, whoever uploads them, until `seen`. Raises `Unavailable`
         (journal_unavailable), and what `Wish` raises.
         """
-        resolved = [replace(wish, path=wish.path.resolve()) for wish in wishes]
-        entries = self.journal.queue(self.place, resolved, watched=watched)
+        entries = self.journal.queue(self.place, [_resolved(wish) for wish in wishes], watched=watched)
         jobs = [Job(entry, wish.size, anew=anew, wish=wish) for entry, wish in zip(entries, wishes, strict=True)]
         return self._started(jobs, keep=keep, limits=limits, on_end=on_end)
 
@@ -181,13 +180,13 @@ class Uploader:
     def _prepared(self, job: Job, limits: Limits) -> Begun:
         """What is to be done for one file. May be repeated after an error: every step is safe to repeat."""
         identity = self._look(job)
-        entry = job.entry = self._row(job.entry, identity)
+        entry = job.entry = self._row(job, identity)
         if job.anew:
             self._give_up(entry)
             entry = job.entry = self.journal.anew(entry, job.wish)
             job.anew = False
         if entry.state is State.DONE:
-            if entry.identity is not None and entry.plan is not None and _is_same(entry.identity, identity):
+            if _is_done(entry, identity):
                 job.say("It was uploaded before.")
                 return self._finished(job, entry)
             entry = self.journal.anew(entry, job.wish)
@@ -215,10 +214,15 @@ class Uploader:
                 job.transfer.size = identity.size
         return job.identity
 
-    def _row(self, entry: Entry, identity: Identity) -> Entry:
+    def _row(self, job: Job, identity: Identity) -> Entry:
         """The row as it is now; that of another name of the file, or of another address of the server, where this file
         was begun under it."""
+        entry = job.entry
         now = self.journal.get(entry.id)
+        if now is None and entry.state is State.DONE and job.wish is not None:
+            if _is_done(entry, identity):  # all else of its folder is done by now too, and so forgotten
+                return entry
+            (now,) = self.journal.queue(self.place, [_resolved(job.wish)], watched=entry.watched)
         if now is None:
             raise Conflict("upload_cancelled", f"{entry.path} was cancelled meanwhile.")
         if now.state is not State.QUEUED:
@@ -449,6 +453,15 @@ def _same_or_gone(path: Path, identity: Identity) -> bool:
     except OSError:
         return True
     return (found.device, found.inode) == (identity.device, identity.inode)
+
+
+def _resolved(wish: Wish) -> Wish:
+    return replace(wish, path=wish.path.resolve())
+
+
+def _is_done(entry: Entry, identity: Identity) -> bool:
+    """Whether what a row says of an earlier upload of its path is about the file as it is."""
+    return entry.identity is not None and entry.plan is not None and _is_same(entry.identity, identity)
 
 
 def _is_same(before: Identity, now: Identity) -> bool:
