@@ -34,7 +34,9 @@ JOB_TYPES = "process, identify, digest, stills, waveform, proxies; there will be
 
 
 def _printable(text: str) -> str:
-    if any(ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) <= 0xDFFF for char in text):
+    if not text.isprintable() and any(
+        ord(char) < 32 or ord(char) == 127 or 0xD800 <= ord(char) <= 0xDFFF for char in text
+    ):
         raise ValueError("must not contain control characters or half of a surrogate pair")
     return text
 

@@ -34,6 +34,7 @@ SAMPLE = 0.25  # seconds between two looks at what the lines carry
 READERS = 2  # one core computes checksums faster than most lines carry bytes
 QUESTIONS = 16  # at once, or twice as many as lines: a small file asks three and sends one part
 NEVER = float("inf")
+ASK_AGAIN = 1.0  # seconds after which a task is asked what it has to do though nothing is known to have changed
 LARGE_AT_ONCE = 4  # large files that are open: while one ends the next is under way
 
 
@@ -60,6 +61,21 @@ class Task(Protocol):
         """What ended it, after `finish`."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    """A small task had nothing to do when there was so much room: not before `until`, unless an action of its own ends.
+
+    Of thousands of small files dozens are under way, of which each outcome concerns one.
+    """
+
+    wait: Wait
+    room: Room
+    until: float
+
+    def holds(self, now: float, room: Room) -> bool:
+        return now < self.until and all(there <= before for there, before in zip(room, self.room, strict=True))
+
+
 @dataclass(eq=False, slots=True)
 class _Entry:
     task: Task
@@ -70,10 +86,16 @@ class _Entry:
     over: bool = False
     finishing: bool = False
     crash: BaseException | None = None
+    idle: _Idle | None = None
+    small: bool = field(init=False)
 
-    @property
-    def small(self) -> bool:
-        return self.task.size <= SMALL
+    def __post_init__(self) -> None:
+        self.look_again()
+
+    def look_again(self) -> None:
+        """An action ended: it may have something to do, or know its size by now."""
+        self.idle = None
+        self.small = self.task.size <= SMALL
 
 
 @dataclass(eq=False, slots=True)
@@ -124,6 +146,7 @@ class Engine:
         self._lead: _Lead | None = None
         self._waiting: dict[bool, deque[_Entry]] = {True: deque(), False: deque()}  # by whether they are small
         self._active: list[_Entry] = []
+        self._insisted = 0  # lines, by those that are active
         self._threads: set[threading.Thread] = set()
         self._followers = 0
         self._looking = 0  # threads that are about to look for work
@@ -155,6 +178,7 @@ class Engine:
             if entry not in self._active and not entry.ended.is_set():  # it never began
                 self._waiting[entry.small].remove(entry)
                 self._active.append(entry)
+                self._count_insisted()
             self._wake()
 
     def close(self) -> None:
@@ -201,13 +225,16 @@ class Engine:
             while waiting and begun < most:
                 self._active.append(waiting.popleft())
                 begun += 1
+        self._count_insisted()
+
+    def _count_insisted(self) -> None:
+        self._insisted = max((entry.task.parallel or 0 for entry in self._active), default=0)
 
     def _questions(self) -> int:
         return max(QUESTIONS, 2 * self._lines())
 
     def _lines(self) -> int:
-        asked = max((entry.task.parallel or 0 for entry in self._active), default=0)
-        return min(max(self._pace.lines, asked), self.limits.most_lines)
+        return min(max(self._pace.lines, self._insisted), self.limits.most_lines)
 
     def _pick(self, now: float) -> tuple[_Entry, Work | None] | float | None:
         """The next action and whose it is (None: its end); or the time at which to look again, if there is one."""
@@ -236,12 +263,18 @@ class Engine:
         return soonest
 
     def _asked(self, entry: _Entry, now: float, room: Room) -> Action:
+        if entry.idle is not None and self.ways.clear and entry.idle.holds(now, room):
+            return entry.idle.wait
         try:
-            return entry.task.next(now, room)
+            action = entry.task.next(now, room)
         except BaseException as error:  # noqa: BLE001 - raised again by `Handle.wait`, in its caller's thread
             entry.crash = entry.crash or error
             entry.task.stop()
             return End(None)
+        entry.idle = None
+        if isinstance(action, Wait) and entry.small and self.ways.clear:
+            entry.idle = _Idle(action, room, min(now + ASK_AGAIN, action.until or NEVER))
+        return action
 
     def _given(self, entry: _Entry, action: Work) -> tuple[_Entry, Work]:
         entry.running += 1
@@ -350,6 +383,7 @@ class Engine:
             self._admit()
             return
         entry.running -= 1
+        entry.look_again()
         self._busy[action.takes] -= 1
         if action.takes is Takes.LINE:
             entry.lines -= 1

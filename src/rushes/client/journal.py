@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -116,6 +117,7 @@ class Journal:
             private(self.directory)
             private(self._locks)
             self._db = opened(self.directory / NAME, SCHEMA)
+        self._durable: bool | None = None  # what is written: None is sqlite's default
 
     def close(self) -> None:
         with self._lock:
@@ -351,7 +353,9 @@ class Journal:
     @contextmanager
     def _writing(self, *, durable: bool = False) -> Iterator[None]:
         with self._lock, translated(self.directory):
-            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            if durable is not self._durable:
+                self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -395,6 +399,7 @@ def _path(path: Path) -> bytes:
     return os.fsencode(path)
 
 
+@lru_cache(64)  # a row is read some times on its way; nobody changes a request, but copies it
 def _request(text: str) -> BeginUpload:
     """Also what an older rushes wrote, with fields that are known no more."""
     return BeginUpload.model_validate(

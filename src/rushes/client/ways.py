@@ -62,6 +62,11 @@ class Ways:
         return found.trying or now < found.again_at
 
     @property
+    def clear(self) -> bool:
+        """Nothing stands in any way, so what becomes of one upload's parts changes nothing for another's."""
+        return not self._stores and not self.relaying
+
+    @property
     def slice(self) -> int | None:
         """Bytes of one body by relay; None: the whole part."""
         return SLICES[self._size]
