@@ -26,6 +26,8 @@ from rushes.errors import Misconfigured, Problem, Unavailable
 
 T = TypeVar("T")
 
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
+
 BY_STATUS: Mapping[int, type[Problem]] = {
     400: errors.Invalid,
     401: errors.Unauthenticated,
@@ -201,7 +203,7 @@ def parsed(reply: Reply, shape: type[T] | None) -> T:
     if shape is None:
         return None  # type: ignore[return-value]  # the caller asked for nothing
     try:
-        return TypeAdapter(shape).validate_json(reply.body)
+        return _adapter(shape).validate_json(reply.body)
     except ValidationError as error:
         raise Misconfigured(
             "reply_invalid",
@@ -209,6 +211,13 @@ def parsed(reply: Reply, shape: type[T] | None) -> T:
             "Is the address right, and are client and server of the same version?",
             errors=error.error_count(),
         ) from error
+
+
+def _adapter(shape: type[T]) -> TypeAdapter[T]:
+    """Made once: making one costs more than most replies do."""
+    if shape not in _ADAPTERS:
+        _ADAPTERS[shape] = TypeAdapter(shape)
+    return _ADAPTERS[shape]
 
 
 def problem_of(reply: Reply, url: str) -> Problem:

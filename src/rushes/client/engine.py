@@ -73,7 +73,14 @@ class _Idle:
     until: float
 
     def holds(self, now: float, room: Room) -> bool:
-        return now < self.until and all(there <= before for there, before in zip(room, self.room, strict=True))
+        before = self.room
+        return (
+            now < self.until
+            and room.line <= before.line
+            and room.reader <= before.reader
+            and room.question <= before.question
+            and room.lines <= before.lines
+        )
 
 
 @dataclass(eq=False, slots=True)

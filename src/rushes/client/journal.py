@@ -142,7 +142,13 @@ class Journal:
                 "DELETE FROM uploads WHERE state = 'stored' AND since < ? AND batch NOT LIKE ?",
                 (now - KEPT, f"{WATCHED}%"),
             )
-            return [self._queue(place, wish, batch, now) for wish in wishes]
+            queued = [self._queue(place, wish, batch, now) for wish in wishes]
+            self._db.execute(  # what others were wished with before, where these were the last that was not done
+                "DELETE FROM uploads "
+                "WHERE state = 'done' AND batch NOT IN (SELECT batch FROM uploads WHERE state != 'done') AND batch != ?",
+                (batch,),
+            )
+            return queued
 
     def _queue(self, place: Place, wish: Wish, batch: str, now: float) -> Entry:
         found = self._one("server = ? AND owner = ? AND path = ?", (*_of(place), _path(wish.path)))
@@ -272,7 +278,7 @@ class Journal:
         """All that was wished for this file is done."""
         with self._writing():
             self._set(entry.id, state=State.DONE, token=None, **_NOT_STOPPED)
-            self._clean()
+            self._clean(entry)
 
     def anew(self, entry: Entry, wish: Wish | None = None) -> Entry:
         """As if it had only been queued, for what is wished by now: what was begun is somebody else's business."""
@@ -309,12 +315,16 @@ class Journal:
 
     def forget(self, entry: Entry) -> None:
         with self._writing():
+            now = self._one("id = ?", (entry.id,))
             self._db.execute("DELETE FROM uploads WHERE id = ?", (entry.id,))
-            self._clean()
+            self._clean(now or entry)
 
-    def _clean(self) -> None:
+    def _clean(self, entry: Entry) -> None:
+        """What is done is remembered until all that was wished with it is: so a folder that goes on skips it."""
         self._db.execute(
-            "DELETE FROM uploads WHERE state = 'done' AND batch NOT IN (SELECT batch FROM uploads WHERE state != 'done')"
+            "DELETE FROM uploads WHERE state = 'done' AND batch = ?1 "
+            "AND NOT EXISTS (SELECT 1 FROM uploads WHERE batch = ?1 AND state != 'done')",
+            (entry.batch,),
         )
 
     # --- between processes ----------------------------------------------------------------------------------------
