@@ -140,6 +140,29 @@ def test_small_files_go_in_the_order_in_which_they_came(engine: Engine) -> None:
     assert [task.under_way for task in tasks] == [2, 2, 0, 0, 0]
 
 
+def test_who_has_nothing_to_do_is_left_alone(engine: Engine) -> None:
+    """Of dozens of small files under way each outcome concerns one: to ask all of them each time cost most of all."""
+    asked = 0
+
+    class Waiting(Puts):
+        def next(self, now: float, room: Room) -> Action:
+            nonlocal asked
+            asked += 1
+            return super().next(now, room)
+
+    waiting = [Waiting(MIB, 1) for _ in range(3)]
+    for task in waiting:
+        engine.add(task)
+    soon(lambda: sum(task.under_way for task in waiting) == 3)
+    busy = Puts(MIB, 500)
+    began, asked = time.monotonic(), 0
+    handle = engine.add(busy)
+    busy.gate.release(500)
+    assert handle.wait(10)
+    # Once each as the line is taken for the first time, and once a second, which is as often as it is made sure of.
+    assert asked <= len(waiting) * (3 + time.monotonic() - began)
+
+
 def test_a_task_may_insist_on_more_lines(engine: Engine) -> None:
     task = Puts(HUGE, 20, parallel=9)
     engine.add(task)

@@ -112,6 +112,16 @@ def test_done_files_are_kept_until_their_batch_is_done(journal: Journal) -> None
     assert later.state is State.QUEUED
 
 
+def test_done_files_are_forgotten_when_what_is_left_is_wished_for_again(journal: Journal) -> None:
+    one, two = journal.queue(HERE, [wish("/one.mov"), wish("/two.mov")])
+    journal.done(one)
+    assert {entry.id for entry in journal.all(HERE)} == {one.id, two.id}
+    (again,) = journal.queue(HERE, [wish("/two.mov")])
+    assert [entry.id for entry in journal.all(HERE)] == [two.id]
+    journal.done(again)
+    assert journal.all(HERE) == []
+
+
 def test_anew_forgets_what_was_begun(journal: Journal) -> None:
     entry = on_the_way(journal)
     journal.part_read(entry.id, 1, 1, "x")
