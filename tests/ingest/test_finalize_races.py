@@ -30,11 +30,8 @@ DATA = some_bytes(1_000, seed=8)
 
 @pytest.fixture(scope="module")
 async def patient(settings: Settings) -> AsyncIterator[Desk]:
-    """A desk that waits for verdicts, over a database of its own: every row in it is of these races.
-
-    A hundred requests in one process may keep a transaction waiting for seconds: that is no frozen process here.
-    """
-    with database_apart(settings.model_copy(update={"takeover_seconds": 120.0})) as apart:
+    """A desk that waits for verdicts, over a database of its own: every row in it is of these races."""
+    with database_apart(settings) as apart:
         async with open_desk(apart, wait=60) as opened:
             yield opened
 
