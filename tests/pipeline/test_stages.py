@@ -152,6 +152,24 @@ async def test_a_stage_gives_up_when_its_deaths_reach_the_attempts(alone: Contex
     assert await rows(alone, ended, job_id) == [("failed", "worker_lost", alone.settings.job_attempts)]
 
 
+SLOW_QUEUE = """
+CREATE FUNCTION dbos.think() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1.5); RETURN NEW; END';
+CREATE TRIGGER think BEFORE INSERT ON dbos.queues FOR EACH ROW WHEN (NEW.name = 'stage') EXECUTE FUNCTION dbos.think();
+"""
+
+
+async def test_work_that_waits_for_a_worker_does_not_begin_before_it_knows_all_queues(settings: Settings) -> None:
+    """Queues are made known one after the other; on a busy machine the first was served before the last one was known."""
+    with database_apart(settings) as found:
+        async with main.open_context(found) as ctx:
+            async with ctx.db.transaction() as conn:
+                await conn.execute(SLOW_QUEUE.encode())
+            upload = await ingest_without_worker(ctx, WHO, picture(8), "a.png")
+            async with worker(found):
+                asset = await settled(ctx, upload.asset_id)
+            assert asset.state is AssetState.PUBLISHED, asset.problem
+
+
 async def test_a_file_that_kills_its_workers_ends_as_failed(settings: Settings, clip: bytes) -> None:
     hurried = settings.model_copy(update={"takeover_seconds": 2.0, "job_attempts": 1})
     with database_apart(hurried) as found:

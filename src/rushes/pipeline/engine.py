@@ -93,6 +93,9 @@ class Engine:
         engine_log.propagate = True
         self._running: set[asyncio.Task[Any]] = set()
         self._stopping = False
+        self._ready = (
+            asyncio.Event()
+        )  # all queues are known: one is served as soon as it is, and its work starts others'
         for name, function in workflows.items():
             _registered[name] = DBOS.workflow(name=name, max_recovery_attempts=NO_LIMIT)(self._counted(function))
 
@@ -110,6 +113,7 @@ class Engine:
                 polling_interval_sec=queue.look_seconds,
                 on_conflict="always_update",
             )
+        self._ready.set()
 
     async def watch(self) -> None:
         """Keep this worker's lock and take over from the dead; returns only by raising `Unavailable`: the lock is lost."""
@@ -136,6 +140,7 @@ class Engine:
                 raise asyncio.CancelledError
             self._running.add(task)
             try:
+                await self._ready.wait()
                 return await function(*args)
             finally:
                 self._running.discard(task)
