@@ -287,8 +287,14 @@ async def _work(settings: Settings) -> int:
     worker_id = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def leave() -> None:
+        if not stop.is_set():
+            stop.set()
+            _leave_by(WORKER_STOP_SECONDS)  # also of a worker that has not begun yet, because the database stands still
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, leave)
     with Scratch(settings.scratch(), worker_id) as scratch:
         async with open_context(settings) as context:
             bench = Bench(scratch.directory, await detect())
@@ -316,7 +322,6 @@ async def _until_stopped(engine: Engine, stop: asyncio.Event) -> int:
     if watch.done():
         log.error("the worker's lock is lost: %s", watch.exception())
         os._exit(EX_TEMPFAIL)  # its tools die with it; what runs here belongs to somebody else by now, or soon
-    _leave_by(WORKER_STOP_SECONDS)
     await engine.stop()
     watch.cancel()
     return 0

@@ -22,6 +22,7 @@ from rushes.embedded.stack import environment
 from rushes.ingest.context import Context
 from rushes.ingest.process import cancel_job
 from rushes.model import AssetState
+from rushes.pipeline.queues import QUEUES
 from rushes.pipeline.runs import claim
 from tests.conftest import OPERATOR
 from tests.pipeline.equipment import database_apart, ingest_without_worker, picture, rows, started, until
@@ -117,6 +118,8 @@ async def test_workers_stop_in_time_while_the_database_stands_still(
                 upload = await ingest_without_worker(ctx, OPERATOR, clip, "a.mp4")
                 workers = [await stack.enter_async_context(started(one)) for one in (busy, idle)]
                 await until(lambda: encoding(ctx, upload.asset_id), 90, "no transcode under way")
+                async with main.open_context(idle) as other:
+                    await until(lambda: at_work(other), 90, "the idle worker is not ready")
                 family = stack.enter_context(standing_still(tmp_path))
                 assert len(family) > 5, "the server and its processes"
                 begun = time.monotonic()
@@ -130,6 +133,11 @@ async def test_workers_stop_in_time_while_the_database_stands_still(
                 states = await rows(ctx, "SELECT state FROM jobs UNION SELECT state FROM assets")
                 assert not {"failed", "cancelled"} & {state for (state,) in states}
                 assert (AssetState.PROCESSING,) in states
+
+
+async def at_work(ctx: Context) -> bool:
+    """The queue that a worker gets to know last is known."""
+    return bool(await rows(ctx, "SELECT 1 FROM dbos.queues WHERE name = %s", QUEUES[-1].name))
 
 
 async def encoding(ctx: Context, asset_id: UUID) -> bool:
