@@ -38,9 +38,9 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def rushes(environment: dict[str, str]) -> Rushes:
-    """Run the command to its end."""
+    """Run the command to its end, with something on its stdin or nothing."""
 
-    def run(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, typed: str = "", **env: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "rushes", *map(str, arguments)]
         return subprocess.run(
             command,
@@ -49,7 +49,7 @@ def rushes(environment: dict[str, str]) -> Rushes:
             text=True,
             timeout=60,
             check=False,
-            stdin=subprocess.DEVNULL,
+            input=typed,
         )
 
     return run

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import stat
-import subprocess
-import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Thread
@@ -24,29 +20,16 @@ from tests.cli.terminal import on_a_terminal
 from tests.client.equipment import Site
 from tests.e2e.equipment import Site as Stack
 
-Typed = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture
-def typed(rushes_here: Rushes, monkeypatch: pytest.MonkeyPatch) -> Typed:
-    """Run the command with something on stdin."""
-
-    def run(text: str, *arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-        return rushes_here(*arguments, **env)
-
-    return run
-
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Credentials:
     return Credentials(tmp_path / ".config" / "rushes" / "credentials.json")
 
 
-def test_a_login_is_kept_and_used(stack: Stack, rushes_here: Rushes, typed: Typed, kept: Credentials) -> None:
+def test_a_login_is_kept_and_used(stack: Stack, rushes_here: Rushes, rushes: Rushes, kept: Credentials) -> None:
     url = stack.running.api_url
     ann = token_of(stack, Principal("acme", "ann", Role.CREATOR, "pro"))
-    done = typed(f"{ann}\n", "login", f"{url}/v1/", "--token-stdin")
+    done = rushes("login", f"{url}/v1/", "--token-stdin", typed=f"{ann}\n")
     assert done.returncode == exits.OK, done.stderr
     assert f"Logged in at {url} as ann of acme, creator, plan pro." in done.stdout
     assert ann not in done.stdout + done.stderr
@@ -90,18 +73,20 @@ def test_options_go_before_the_environment_and_both_before_a_login(
     assert who(RUSHES_DATA_DIR=here) not in {"ann@acme", "bob@acme", "cid@acme"}
 
 
-def test_a_token_is_tried_before_it_is_kept(stack: Stack, typed: Typed, kept: Credentials, site: Site) -> None:
+def test_a_token_is_tried_before_it_is_kept(stack: Stack, rushes: Rushes, kept: Credentials, site: Site) -> None:
     url = stack.running.api_url
     old = token_of(stack, Principal("acme", "ann"), timedelta(hours=-1))
     for given, said in ((old, "has expired"), ("nonsense", "not the whole of one"), ("", "no token on stdin")):
-        done = typed(given, "login", url, "--token-stdin")
+        done = rushes("login", url, "--token-stdin", typed=given)
         assert done.returncode in {exits.REFUSED, exits.USAGE}
         assert said in done.stderr
-    assert typed("x", "login", "http://127.0.0.1:9", "--token-stdin").returncode == exits.UNAVAILABLE
-    assert typed("x", "login", f"{site.url}/elsewhere", "--token-stdin").returncode == exits.REFUSED, "not rushes"
-    assert "the server's own address" in typed("x", "login", f"{url}/docs", "--token-stdin").stderr
-    assert "--token-stdin" in typed("x", "login", url).stderr, "nobody is at the keyboard"
-    assert "rushes login https://" in typed("x", "login").stderr
+    assert rushes("login", "http://127.0.0.1:9", "--token-stdin", typed="x").returncode == exits.UNAVAILABLE
+    assert rushes("login", f"{site.url}/elsewhere", "--token-stdin", typed="x").returncode == exits.REFUSED, (
+        "not rushes"
+    )
+    assert "the server's own address" in rushes("login", f"{url}/docs", "--token-stdin", typed="x").stderr
+    assert "--token-stdin" in rushes("login", url, typed="x").stderr, "nobody is at the keyboard"
+    assert "rushes login https://" in rushes("login", typed="x").stderr
     assert not kept.path.exists()
 
 
@@ -163,7 +148,7 @@ def test_a_file_that_is_not_ours_is_left_alone(kept: Credentials) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed_", "named"),
+    ("typed", "named"),
     [
         ("https://Media.Example:443/v1/", "https://media.example"),
         ("http://127.0.0.1:8420", "http://127.0.0.1:8420"),
@@ -172,5 +157,5 @@ def test_a_file_that_is_not_ours_is_left_alone(kept: Credentials) -> None:
         ("http://host:8080", "http://host:8080"),
     ],
 )
-def test_one_server_has_one_name(typed_: str, named: str) -> None:
-    assert server_of(typed_) == named == server_of(named)
+def test_one_server_has_one_name(typed: str, named: str) -> None:
+    assert server_of(typed) == named == server_of(named)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rushes.client import Client
+from rushes.client import Client, Journal
 from tests.client.equipment import TOKEN, Site, serving
 
 
@@ -17,8 +17,14 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture
-def client(site: Site) -> Iterator[Client]:
-    with Client(site.url, TOKEN) as made:
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with Journal(tmp_path / "state") as made:
+        yield made
+
+
+@pytest.fixture
+def client(site: Site, journal: Journal) -> Iterator[Client]:
+    with Client(site.url, TOKEN, journal=journal) as made:
         yield made
 
 

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,12 +28,6 @@ from rushes.wire import BeginUpload, UploadBegun
 
 HERE = Place("http://here", "acme/ann")
 IDENTITY = Identity(1000, 17, 4711, 3, "abc")
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    with Journal(tmp_path / "state") as made:
-        yield made
 
 
 def wish(path: str | Path, **more: object) -> Wish:

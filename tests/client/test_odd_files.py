@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,18 +15,6 @@ from rushes.client.source import Identity, signed
 from tests.client.equipment import TOKEN, Fault, Site
 
 PART = 5 << 20
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    with Journal(tmp_path / "state") as made:
-        yield made
-
-
-@pytest.fixture
-def client(site: Site, journal: Journal) -> Iterator[Client]:
-    with Client(site.url, TOKEN, journal=journal) as made:
-        yield made
 
 
 def refused_then_changed(site: Site, client: Client, path: Path, *, mtime: float | None = None) -> str:

@@ -33,18 +33,6 @@ MakeFile = Callable[..., Path]
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    with Journal(tmp_path / "state") as made:
-        yield made
-
-
-@pytest.fixture
-def client(site: Site, journal: Journal) -> Iterator[Client]:
-    with Client(site.url, TOKEN, journal=journal) as made:
-        yield made
-
-
-@pytest.fixture
 def clip(tmp_path: Path) -> Path:
     path = tmp_path / "clip.mov"
     path.write_bytes(random.Random(5).randbytes(COUNT * PART))

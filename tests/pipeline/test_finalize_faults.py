@@ -20,9 +20,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from rushes.checksum import HEADERS
 from rushes.config import Settings
 from rushes.ingest.abort import discard
-from rushes.ingest.tally import HEADERS
 from rushes.model import ChecksumAlgorithm
 from rushes.pipeline.finalize import run_finalize, run_verify
 from rushes.plan import KIB, MIB, MIN_PART

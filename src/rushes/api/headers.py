@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushes.ingest.tally import HEADERS
+from rushes.checksum import HEADERS
 
 Header = dict[str, Any]
 

@@ -15,7 +15,7 @@ from rushes.cli import exits
 from rushes.cli.connect import connected
 from rushes.cli.exits import one_line
 from rushes.cli.options import Json, Quiet, Server, Token
-from rushes.cli.which import is_meant, upload_id
+from rushes.cli.which import is_meant, not_pending, upload_id
 from rushes.client import Client, Journal
 from rushes.client.journal import Entry, State
 from rushes.client.uploader import held_by
@@ -128,4 +128,4 @@ def _meant(entries: Sequence[Entry], names: Sequence[Path]) -> tuple[list[Entry]
 
 def _check(unknown: Sequence[Path]) -> None:
     if unknown:
-        raise NotFound("not_pending", f"Nothing of {unknown[0]} is pending here; `rushes pending` lists what is.")
+        raise not_pending(unknown[0])

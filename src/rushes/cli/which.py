@@ -18,9 +18,13 @@ def meant(entries: Sequence[Entry], names: Sequence[Path]) -> list[Entry]:
     for name in names:
         some = [entry for entry in entries if is_meant(entry, name)]
         if not some:
-            raise NotFound("not_pending", f"Nothing of {name} is pending here; `rushes pending` lists what is.")
+            raise not_pending(name)
         found |= {entry.id: entry for entry in some}
     return list(found.values())
+
+
+def not_pending(name: Path) -> NotFound:
+    return NotFound("not_pending", f"Nothing of {name} is pending here; `rushes pending` lists what is.")
 
 
 def is_meant(entry: Entry, name: Path) -> bool:

@@ -89,14 +89,13 @@ async def retry_job(ctx: Context, who: Principal, job_id: UUID) -> Job:
 
 async def cancel_job(ctx: Context, who: Principal, job_id: UUID) -> Job:
     """Stop a run with everything that belongs to it; the asset shows `failed` unless something is published."""
-    job = await find_job(ctx, who, job_id)
+    asset_id = (await find_job(ctx, who, job_id)).asset_id
     check_reach(who)
     async with ctx.db.transaction() as conn:
-        asset = await assets.load(conn, job.asset_id, lock=True)
-        current = await jobs.load(conn, job_id)  # its run may have ended while we waited for the lock
+        asset = await assets.load(conn, asset_id, lock=True)
+        job = await jobs.load(conn, job_id)  # under the lock: its run may have ended while we waited for that
         assert asset is not None, "jobs refer to their asset"
-        assert current is not None, "jobs keep their rows"
-        job = current
+        assert job is not None, "jobs keep their rows"
         if job.state not in {JobState.QUEUED, JobState.RUNNING} or asset.job_id not in {job.id, job.parent_id}:
             raise Conflict(f"job_{job.state}", f"This job is {job.state}; there is nothing to cancel.")
         problem = {"code": "cancelled", "message": "Processing was cancelled. Start it again when you like."}

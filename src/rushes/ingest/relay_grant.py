@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from rushes.checksum import HEADERS
 from rushes.errors import Misconfigured
 from rushes.ingest import tokens
 from rushes.ingest.context import Context
-from rushes.ingest.tally import HEADERS
 from rushes.ingest.unsized import lengths_of
 from rushes.model import Principal, Upload
 from rushes.wire import Grant, WantedPart

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from rushes import checksum
+from rushes.checksum import HEADERS
 from rushes.errors import Invalid
 from rushes.model import ChecksumAlgorithm
-
-HEADERS: Final = checksum.HEADERS
 
 
 class Tally:

@@ -93,9 +93,8 @@ class Engine:
         engine_log.propagate = True
         self._running: set[asyncio.Task[Any]] = set()
         self._stopping = False
-        self._ready = (
-            asyncio.Event()
-        )  # all queues are known: one is served as soon as it is, and its work starts others'
+        # All queues are known. Each is served as soon as it is itself, and its work puts other work on others.
+        self._ready = asyncio.Event()
         for name, function in workflows.items():
             _registered[name] = DBOS.workflow(name=name, max_recovery_attempts=NO_LIMIT)(self._counted(function))
 

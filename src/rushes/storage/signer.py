@@ -25,7 +25,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
+from rushes.checksum import HEADERS
 from rushes.errors import Invalid, Unavailable
+from rushes.model import ChecksumAlgorithm
 from rushes.storage.endpoint import Credentials, Endpoint
 
 if TYPE_CHECKING:
@@ -36,12 +38,6 @@ MAX_EXPIRES: Final = 7 * 24 * 3600  # seconds; SigV4 refuses more
 MAX_PART_NUMBER: Final = 10_000
 MAX_PART_LENGTH: Final = 5 * 1024**3  # bytes
 
-_CHECKSUM_HEADERS: Final[Mapping[str, str]] = {
-    "crc64nvme": "x-amz-checksum-crc64nvme",
-    "crc32c": "x-amz-checksum-crc32c",
-    "sha256": "x-amz-checksum-sha256",
-    "md5": "content-md5",
-}
 # Lines of the base64 of exactly 8, 4, 32 and 16 bytes: clients' text becomes part of what we sign, so its shape is fixed to
 # the bit.
 _CHECKSUM_SHAPES: Final[Mapping[str, re.Pattern[str]]] = {
@@ -330,10 +326,12 @@ class Signer:
 
 def checksum_header(algorithm: str) -> str:
     """The request header that carries a part's checksum of this algorithm. Raises `Invalid` for one we do not know."""
-    if algorithm not in _CHECKSUM_HEADERS:
-        known = ", ".join(_CHECKSUM_HEADERS)
-        raise Invalid("checksum_algorithm_unknown", f"Parts can carry {known}; {algorithm[:40]!r} is none of them.")
-    return _CHECKSUM_HEADERS[algorithm]
+    try:
+        return HEADERS[ChecksumAlgorithm(algorithm)]
+    except (ValueError, KeyError):
+        known = ", ".join(HEADERS)
+        said = f"Parts can carry {known}; {algorithm[:40]!r} is none of them."
+        raise Invalid("checksum_algorithm_unknown", said) from None
 
 
 def _unsignable(header: str, number: int, length: int, checksum: str) -> Invalid:
