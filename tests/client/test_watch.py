@@ -250,6 +250,27 @@ def test_a_file_renamed_meanwhile_goes_on_under_its_new_name(watcher: Watcher, s
     assert states(site) == ["ingested"]
 
 
+def test_a_file_renamed_meanwhile_then_written_to_leaves_nothing_behind(
+    watcher: Watcher, site: Site, folder: Path
+) -> None:
+    go = slow(site)
+    (folder / "old.mov").write_bytes(b"x" * 1000)
+    watcher.start()
+    watcher.until(lambda: site.now_putting)
+    (folder / "old.mov").rename(folder / "new.mov")
+    watcher.until(watcher.heard("renamed"))
+    with (folder / "new.mov").open("ab") as file:
+        file.write(b"y" * 1000)
+    go.set()
+    watcher.until(watcher.heard("done"))
+    assert "changed" in watcher.kinds()
+    assert stored(site) == {"new.mov": crc64nvme(b"x" * 1000 + b"y" * 1000)}
+    assert sorted(states(site)) == ["aborted", "ingested"]
+    watcher.stop()
+    with Journal(watcher.state) as journal:
+        assert journal.pending() == []
+
+
 def test_files_that_change_names_with_each_other_meanwhile(watcher: Watcher, site: Site, folder: Path) -> None:
     go = slow(site)
     for name in ("a", "b"):
@@ -355,6 +376,37 @@ def test_a_file_taken_away_while_nobody_watched_is_given_up(watcher: Watcher, si
     assert watcher.once() == Tally(done=1)
     found = {upload.filename: upload.state for upload in site.uploads.values()}
     assert found == {"gone.mov": "aborted", "other name.mov": "ingested"}
+
+
+def test_what_could_not_be_given_up_is_by_the_next_start(watcher: Watcher, site: Site, folder: Path) -> None:
+    """As after a kill between somebody's taking a file away and the end of its upload."""
+    go = slow(site)
+    (folder / "gone.mov").write_bytes(os.urandom(1000))
+    (folder / "changed.mov").write_bytes(os.urandom(1000))
+    watcher.start()
+    watcher.until(lambda: site.now_putting == 2)
+    site.faults = [Fault("abort", 503, "maintenance") for _ in range(2)]
+    (folder / "gone.mov").unlink()
+    (folder / "changed.mov").rename(folder / "renamed.mov")
+    watcher.until(watcher.heard("renamed"))
+    with (folder / "renamed.mov").open("ab") as file:
+        file.write(b"y")
+    go.set()
+    watcher.until(lambda: not site.faults)
+    watcher.stop()
+    assert {upload.filename: upload.state for upload in site.uploads.values()} | {"renamed.mov": ""} == {
+        "gone.mov": "uploading",
+        "changed.mov": "uploading",
+        "renamed.mov": "",
+    }
+    watcher.once()
+    assert {upload.filename: upload.state for upload in site.uploads.values()} == {
+        "gone.mov": "aborted",
+        "changed.mov": "aborted",
+        "renamed.mov": "ingested",
+    }
+    with Journal(watcher.state) as journal:
+        assert journal.pending() == []
 
 
 def test_what_somebody_else_finished_meanwhile_is_not_uploaded_again(

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -155,9 +155,11 @@ def standing_still(directory: Path) -> Iterator[list[psutil.Process]]:
     main_process.suspend()
     family = [main_process, *main_process.children(recursive=True)]
     for process in family[1:]:
-        process.suspend()
+        with suppress(psutil.NoSuchProcess):  # one that was at its end as its server was stopped
+            process.suspend()
     try:
         yield family
     finally:
         for process in family:
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()

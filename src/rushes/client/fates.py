@@ -64,6 +64,8 @@ class Fates:
             raise error
         elif code in CHANGED:
             self._settling.changed(path, self._clock())
+            if job.entry.path != self._root.path / path:
+                self.drop(job)  # renamed before: what begins anew begins under the new name, and knows nothing of this
             self.say(
                 "changed", path, f"{path} was written to while it was uploaded; it is begun anew once it is quiet", job
             )

@@ -167,7 +167,12 @@ class WatchFolder:
             self._gone(path)
         self._renamed(decision.renamed)
         for path in decision.begin:
-            self._begin(path)
+            if any(job.entry.path == self.root.path / path for job in self._doomed):
+                self.settling.files[
+                    path
+                ].stage = Stage.SETTLING  # its row is still that of the file that was here before
+            else:
+                self._begin(path)
 
     def _look(self) -> Sight | None:
         """None while the folder is away."""
@@ -308,13 +313,11 @@ class WatchFolder:
         for old, row in self._log.rows().items():
             path = old if old in sight.files else names.get(row.inode, old)
             stamp = sight.files.get(path)
-            if row.fate is Fate.BEGUN:
-                if stamp is None and stamp_of(self.root.path / path) is None:
-                    self._give_up(path, pending.get(self.root.path / path))
-                continue
-            if stamp is None or not row.is_about(stamp):
+            if stamp is None or (row.fate is not Fate.BEGUN and not row.is_about(stamp)):
                 self._log.forget(old)
                 continue
+            if row.fate is Fate.BEGUN:
+                continue  # the journal knows more of it
             self._log.rename([(old, path)])
             self.settling.files[path] = File(stamp, self._clock(), Stage.HANDLED)
             entry = pending.get(self.root.path / old)
@@ -324,17 +327,33 @@ class WatchFolder:
                 self._fates.put_away(path, stamp, None)
             elif row.fate is Fate.FAILED:
                 self._say("notice", path, f"{path} failed before and is left alone (--retry): {row.reason}")
+        for entry in pending.values():
+            if entry.watched and entry.path.is_relative_to(self.root.path) and self._is_lost(entry, sight):
+                self._give_up(entry.path.relative_to(self.root.path), entry)
 
-    def _give_up(self, path: PurePath, entry: Entry | None) -> None:
+    def _is_lost(self, entry: Entry, sight: Sight) -> bool:
+        """Whether nobody will go on with what a watch has begun: its file is neither where it was, nor, as it was, under
+        another name."""
+        path = entry.path.relative_to(self.root.path)
+        if path in sight.files or stamp_of(entry.path) is not None or any(up in sight.unread for up in path.parents):
+            return False
+        before = entry.identity
+        return before is None or not any(
+            (now.device, now.inode, now.size, now.mtime_ns)
+            == (before.device, before.inode, before.size, before.mtime_ns)
+            for now in sight.files.values()
+        )
+
+    def _give_up(self, path: PurePath, entry: Entry) -> None:
         """A file that was taken away while nobody watched."""
         self._log.forget(path)
-        if entry is not None and entry.state is State.STORED:
+        if entry.state is State.STORED:
             self._uploader.journal.done(entry)
             self._say("done", path, f"{path} is stored and verified, and was taken away by somebody")
-        elif entry is not None:
-            with suppress(Problem):
-                self._uploader.drop(entry)
-            self._say("gone", path, f"{path} was taken away before it was whole; its upload is given up")
+            return
+        with suppress(Problem):
+            self._uploader.drop(entry)
+        self._say("gone", path, f"{path} was taken away before it was whole; its upload is given up")
 
     def _leave(self) -> None:
         """Stop what is under way, politely; it goes on with the next run."""
