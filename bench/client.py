@@ -1,12 +1,12 @@
 """What an upload costs the machine it comes from, ours beside boto3, obstore, aws-cli, rclone, s5cmd and tuspy.
 
-    make bench-client        or: python -m bench.client [sink] [store] [lines] [--gib 4] [--rounds 3] [--only boto3 …]
+    make bench-client        or: python -m bench.client [sink] [store] [lines] [home] [--gib 4] [--rounds 3] [--only boto3 …]
 
-Three parts. `sink`: one big file, 20 of 50 MB and 2,000 of 200 kB to a TLS server that throws everything away (`bench.sink`),
+Four parts. `sink`: one big file, 20 of 50 MB and 2,000 of 200 kB to a TLS server that throws everything away (`bench.sink`),
 so that what is measured is the client. `store`: the same to the embedded store behind our own API; there our figures include
 begin, the ledger and the verified finalize, which the others do not have. `lines`: over a proxy (`tests/client/line.py`) with
 a rate cap, 200 ms there and back, a connection reset every 100 MiB, and all of it: goodput against the line's rate, and what
-was sent twice.
+was sent twice; then 100 MB from a home, where 40 Mbit/s go up.
 
 All send parts of 64 MiB, four at once, to `sink` and `store` (ours as shipped: four to begin with); over `lines` each as it
 is shipped. Runs take turns, so that a busy machine slows all alike; figures are medians. The peers are installed, as pinned
@@ -37,6 +37,7 @@ MIB, GIB = 1024**2, 1024**3
 PART, AT_ONCE = 64 * MIB, 4
 SMALL_AT_ONCE = 16
 RATE = 40e6  # bytes a second of the bad lines: 320 Mbit/s
+HOME_RATE, HOME_SIZE = 5e6, 100_000_000  # 40 Mbit/s
 SLACK = 6  # times as long as the line needs: then a run is given up
 WEATHERS = (
     ("a cap alone", {}),
@@ -173,6 +174,25 @@ def over_lines(directory: Path, chosen: Sequence[Contender], args: argparse.Name
         print(f"| {name} | {' | '.join(cells)} |")
 
 
+def from_home(directory: Path, chosen: Sequence[Contender], args: argparse.Namespace) -> None:
+    print(f"\n## {HOME_SIZE / 1e6:.0f} MB over {HOME_RATE * 8 / 1e6:.0f} Mbit/s\n")
+    print("| | seconds, the whole process | sent twice |\n|---|---|---|")
+    made = files(directory, "home", 1, HOME_SIZE)
+    with Line("https://127.0.0.1:1", seed=args.seed) as line, sink(directory, directory / "log", line.url) as place:
+        line.upstream = place.url
+        line.weather(rate=HOME_RATE)
+        job = replace(through(place, line.url), files=made, seconds=SLACK * HOME_SIZE / HOME_RATE)
+        for contender in chosen:
+            if "engine" in contender.name:
+                continue
+            before = line.up
+            cost = contender.run(job)
+            if isinstance(cost, str):
+                print(f"| {contender.name} | {cost.splitlines()[0][:60]} | |")
+            else:
+                print(f"| {contender.name} | {cost.wall:.1f} | {max(0.0, (line.up - before) / HOME_SIZE - 1):.1%} |")
+
+
 def _over(line: Line, contender: Contender, job: Job) -> str:
     before, resets = line.up, line.resets
     cost = contender.run(job)
@@ -185,7 +205,7 @@ def _over(line: Line, contender: Contender, job: Job) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["sink", "store", "lines"])
+    parser.add_argument("parts", nargs="*", default=["sink", "store", "lines", "home"])
     parser.add_argument("--gib", type=float, default=4, help="of the one big file, to the sink")
     parser.add_argument("--store-gib", type=float, default=1, help="of the one big file, to the embedded store")
     parser.add_argument("--rounds", type=int, default=3)
@@ -199,7 +219,7 @@ def main() -> None:
     chosen = [c for c in CONTENDERS if not args.only or c.name.startswith(tuple(args.only))]
     load = os.getloadavg()[0]
     print(f"{versions()}; {os.cpu_count()} cores, load average {load:.0f} before")
-    steps = {"sink": to_sink, "store": to_store, "lines": over_lines}
+    steps = {"sink": to_sink, "store": to_store, "lines": over_lines, "home": from_home}
     for part in args.parts:
         with tempfile.TemporaryDirectory(prefix="rushes-bench-") as name:
             steps[part](Path(name), chosen, args)

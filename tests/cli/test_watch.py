@@ -229,3 +229,4 @@ def test_what_cannot_be_watched_is_said(rushes_here: Rushes, at: tuple[str, ...]
     ):
         done = rushes_here("watch", *arguments, "--once", *at)
         assert (done.returncode, said in done.stderr) == (exits.USAGE, True), done.stderr
+        assert "Watching" not in done.stdout

@@ -152,7 +152,7 @@ class Fates:
         self.say("waiting", path, f"{path} waits{why} Trying again in {seconds:.0f} seconds.")
 
     def drop(self, job: Job) -> None:
-        """Give up what was begun; where the server is away, its own time limit does."""
+        """Give up what was begun; where the server is away, the next start of the watch does, or its own time limit."""
         if job.state is JobState.DONE:
             self._uploader.seen(job)
             return

@@ -113,6 +113,7 @@ class WatchFolder:
                 self._log.forget_failed()
             self._recover()
             idle_since = self._clock()
+            self._say("watching", None, f"Watching {self.root.path}.")
             while not self._cancel.is_set():
                 pause = self._round()
                 if self.jobs or self._doomed:

@@ -39,7 +39,7 @@ class Watching:
 class Told:
     """Something that happened, in words; `kind` is for programs."""
 
-    kind: str  # begun, done, failed, changed, renamed, gone, waiting, paused, away, back, notice
+    kind: str  # watching, begun, done, failed, changed, renamed, gone, waiting, paused, away, back, notice
     path: Path | None
     text: str
     job: Job | None = None
