@@ -154,10 +154,12 @@ def store(reached: Mapping[str, str]) -> Iterator[Any]:
 
 
 def sockets_of(data_dir: Path) -> list[Path]:
-    """The sockets that weed makes in /tmp for the ports of this data directory, and forgets."""
+    """The sockets that weed makes in /tmp for the ports of this data directory, and forgets; another user's are no
+    business of this one, who may not even remove them."""
     known = ports.remembered(data_dir).values()
     numbers = [*known, *(number + 10000 for number in known)]  # the admin server's gRPC
-    return [path for number in numbers for path in Path("/tmp").glob(f"seaweedfs-*-grpc-{number}.sock")]  # noqa: S108
+    found = [path for number in numbers for path in Path("/tmp").glob(f"seaweedfs-*-grpc-{number}.sock")]  # noqa: S108
+    return [path for path in found if path.stat().st_uid == os.geteuid()]
 
 
 def remove_sockets(data_dir: Path) -> None:

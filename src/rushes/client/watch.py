@@ -111,9 +111,9 @@ class WatchFolder:
             stack.callback(self._leave)
             if self._watching.retry:
                 self._log.forget_failed()
+            self._say("watching", None, f"Watching {self.root.path}.")
             self._recover()
             idle_since = self._clock()
-            self._say("watching", None, f"Watching {self.root.path}.")
             while not self._cancel.is_set():
                 pause = self._round()
                 if self.jobs or self._doomed:
