@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -113,6 +114,28 @@ def test_done_files_are_forgotten_when_what_is_left_is_wished_for_again(journal:
     assert [entry.id for entry in journal.all(HERE)] == [two.id]
     journal.done(again)
     assert journal.all(HERE) == []
+
+
+def test_no_file_costs_more_because_of_the_others(journal: Journal) -> None:
+    """Whatever is asked and written on a file's way finds its rows by an index."""
+    one, _ = journal.queue(HERE, [wish("/one.mov"), wish("/two.mov")])
+    statements: list[str] = []
+    journal._db.set_trace_callback(statements.append)
+    assert journal.get(one.id) == one
+    assert journal.same_file(one, IDENTITY) is None
+    assert journal.elsewhere(one) == []
+    one = journal.begun(journal.intend(one, IDENTITY, one.request), begun())
+    journal.part_read(one.id, 1, 1, "x")
+    assert journal.parts(one.id) == {1: (1, "x")}
+    journal.holds(one.id, 1)
+    assert journal.stored(one, keep=False).state is State.DONE
+    journal._db.set_trace_callback(None)
+    asked = [text for text in statements if text.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE"}]
+    assert len(asked) >= 10
+    with closing(sqlite3.connect(journal.directory / NAME)) as db:
+        for text in asked:
+            how = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {text}")]
+            assert not [step for step in how if step.startswith("SCAN")], (text, how)
 
 
 def test_anew_forgets_what_was_begun(journal: Journal) -> None:

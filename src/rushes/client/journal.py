@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
@@ -209,7 +209,7 @@ class Journal:
 
     def intend(self, entry: Entry, identity: Identity, request: BeginUpload) -> Entry:
         """Right before begin is called."""
-        return self._moved(
+        self._moved(
             entry,
             state=State.INTENDED,
             size=identity.size,
@@ -220,26 +220,27 @@ class Journal:
             request=request.model_dump_json(exclude_unset=True),
             **_NOT_STOPPED,
         )
+        return replace(_unstopped(entry), state=State.INTENDED, identity=identity, request=request)
 
     def begun(self, entry: Entry, begun: UploadBegun | UploadView) -> Entry:
         """The server has answered. Of a view there is no token: the one kept stays."""
-        token = {"token": begun.token} if isinstance(begun, UploadBegun) else {}
-        return self._moved(
-            entry,
-            state=State.BEGUN,
-            upload_id=str(begun.upload_id if isinstance(begun, UploadBegun) else begun.id),
-            asset_id=str(begun.asset_id),
-            title_id=str(begun.title_id),
-            part_size=begun.part_size,
-            part_count=begun.part_count,
-            algorithm=str(begun.checksum_algorithm),
-            expires_at=begun.expires_at.timestamp(),
-            **token,
-            **_NOT_STOPPED,
+        kept = None if entry.plan is None else entry.plan.token
+        plan = Plan(
+            begun.upload_id if isinstance(begun, UploadBegun) else begun.id,
+            begun.asset_id,
+            begun.title_id,
+            begun.part_size,
+            begun.part_count,
+            begun.checksum_algorithm,
+            begun.token if isinstance(begun, UploadBegun) else kept,
+            begun.expires_at.timestamp(),
         )
+        columns = {name: str(value) if isinstance(value, UUID) else value for name, value in asdict(plan).items()}
+        self._moved(entry, state=State.BEGUN, **columns, **_NOT_STOPPED)
+        return replace(_unstopped(entry), state=State.BEGUN, plan=plan)
 
     def part_read(self, entry_id: int, number: int, crc: int, checksum: str) -> None:
-        with self._writing():
+        with self._using():
             self._db.execute(  # of a row that somebody has forgotten meanwhile nothing needs to be known
                 "INSERT OR REPLACE INTO parts (entry, number, crc, checksum) SELECT id, ?, ?, ? FROM uploads WHERE id = ?",
                 (number, crc.to_bytes(8, "big"), checksum, entry_id),
@@ -253,26 +254,33 @@ class Journal:
 
     def holds(self, entry_id: int, held: int) -> None:
         """`held` bytes are confirmed by now."""
-        with self._writing():
+        with self._using():
             self._set(entry_id, held=held)
 
     def touched(self, entry: Entry, identity: Identity) -> Entry:
         """The file has other times or another inode, and as far as was looked the same content."""
-        return self._moved(entry, mtime_ns=identity.mtime_ns, inode=identity.inode, device=identity.device)
+        self._moved(entry, mtime_ns=identity.mtime_ns, inode=identity.inode, device=identity.device)
+        return replace(entry, identity=identity)
 
     def stopped(self, entry: Entry, problem: Problem, held: int | None = None) -> None:
         """Nobody goes on with it for now, and why."""
-        with self._writing():
+        with self._using():
             more = {} if held is None else {"held": held}
             reason = shown(problem.message)
             self._set(entry.id, code=problem.code, reason=reason, stopped_at=self._clock(), pause=0, **more)
 
-    def stored(self, entry: Entry) -> Entry:
-        """Ingested; its parts need not be known any more."""
+    def stored(self, entry: Entry, *, keep: bool = True) -> Entry:
+        """Ingested; its parts need not be known any more. Without `keep` it is done as well, unless the watch of its folder
+        has still to hear of it."""
+        plan = None if entry.plan is None else replace(entry.plan, token=None)
         with self._writing():
+            now = replace(self._one("id = ?", (entry.id,)) or entry, held=entry.size or 0, plan=plan)
+            now = replace(_unstopped(now), state=State.STORED if keep or now.watched else State.DONE)
             self._db.execute("DELETE FROM parts WHERE entry = ?", (entry.id,))
-            self._set(entry.id, state=State.STORED, held=entry.size or 0, token=None, **_NOT_STOPPED)
-        return self.get(entry.id) or entry
+            self._set(entry.id, state=now.state, held=now.held, token=None, **_NOT_STOPPED)
+            if now.state is State.DONE:
+                self._clean(now)
+        return now
 
     def done(self, entry: Entry) -> None:
         """All that was wished for this file is done."""
@@ -361,11 +369,18 @@ class Journal:
     # --- rows -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _writing(self, *, durable: bool = False) -> Iterator[None]:
+    def _using(self, *, durable: bool = False) -> Iterator[None]:
+        """For one statement, which is a transaction of its own: BEGIN and COMMIT around it cost twice as much again."""
         with self._lock, translated(self.directory):
             if durable is not self._durable:
                 self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 self._durable = durable
+            yield
+
+    @contextmanager
+    def _writing(self, *, durable: bool = False) -> Iterator[None]:
+        """Several statements in one transaction."""
+        with self._using(durable=durable):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -374,17 +389,17 @@ class Journal:
                 raise
             self._db.execute("COMMIT")
 
-    def _moved(self, entry: Entry, **columns: object) -> Entry:
-        with self._writing():
-            self._set(entry.id, **columns)
-            found = self._one("id = ?", (entry.id,))
-        if found is None:
+    def _moved(self, entry: Entry, **columns: object) -> None:
+        with self._using():
+            is_there = self._set(entry.id, **columns)
+        if not is_there:
             raise Conflict("upload_cancelled", f"{entry.path} was cancelled meanwhile.")
-        return found
 
-    def _set(self, entry_id: int, **columns: object) -> None:
+    def _set(self, entry_id: int, **columns: object) -> bool:
+        """Whether there is such a row."""
         names = ", ".join(f"{name} = ?" for name in columns)
-        self._db.execute(f"UPDATE uploads SET {names} WHERE id = ?", (*columns.values(), entry_id))  # noqa: S608 - our names
+        done = self._db.execute(f"UPDATE uploads SET {names} WHERE id = ?", (*columns.values(), entry_id))  # noqa: S608 - our names
+        return done.rowcount > 0
 
     def _one(self, condition: str, values: Sequence[object]) -> Entry | None:
         return next(iter(self._all(condition, values)), None)
@@ -395,6 +410,10 @@ class Journal:
 
 
 _NOT_STOPPED: dict[str, object] = {"code": None, "reason": None, "stopped_at": None}
+
+
+def _unstopped(entry: Entry) -> Entry:
+    return replace(entry, code=None, reason=None, stopped_at=None)
 
 
 def _of(place: Place) -> tuple[str, str]:

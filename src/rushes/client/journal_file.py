@@ -42,7 +42,9 @@ CREATE TABLE IF NOT EXISTS uploads (
     UNIQUE (server, owner, path)
 );
 CREATE INDEX IF NOT EXISTS uploads_inode ON uploads (inode);
+CREATE INDEX IF NOT EXISTS uploads_path ON uploads (path);
 CREATE INDEX IF NOT EXISTS uploads_batch ON uploads (batch);
+CREATE INDEX IF NOT EXISTS uploads_left ON uploads (batch) WHERE state != 'done';
 CREATE TABLE IF NOT EXISTS parts (
     entry INTEGER NOT NULL REFERENCES uploads ON DELETE CASCADE,
     number INTEGER NOT NULL,

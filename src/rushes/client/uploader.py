@@ -17,7 +17,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -262,7 +262,7 @@ class Uploader:
         session = Session(
             PartPlan(identity.size, begun.part_size, begun.part_count), limits, algorithm=begun.checksum_algorithm
         )
-        return self._on(job, entry, session, self._caller.bearing(begun.token))
+        return self._on(job, entry, session, self._caller.bearing(begun.token), {})
 
     def _found(self, job: Job, entry: Entry, identity: Identity, limits: Limits) -> Begun | None:
         """Go on with what the server has; None where that came to nothing and a new upload has to begin."""
@@ -294,15 +294,16 @@ class Uploader:
         if was_touched(entry.identity, identity):
             job.say("The file was touched or copied since; every part read before is compared.")
             entry = self.journal.touched(entry, identity)
+        known = self.journal.parts(entry.id)
         entry = job.entry = self.journal.begun(entry, view)
         session = Session(
             PartPlan(identity.size, view.part_size, view.part_count),
             limits,
             view.parts or [],
             algorithm=view.checksum_algorithm,
-            known=self.journal.parts(entry.id),
+            known=known,
         )
-        return self._on(job, entry, session, caller)
+        return self._on(job, entry, session, caller, known)
 
     def _view(self, entry: Entry) -> tuple[UploadView, Caller]:
         """The upload as the server has it, storage asked first; and who may go on with it: the upload's own token, which
@@ -317,14 +318,17 @@ class Uploader:
                 pass  # the server's secret is another one by now, or the token has expired: ours decides
         return _seen(self._uploads, upload_id), self._caller
 
-    def _on(self, job: Job, entry: Entry, session: Session, caller: Caller) -> Begun:
+    def _on(
+        self, job: Job, entry: Entry, session: Session, caller: Caller, known: Mapping[int, tuple[int, str]]
+    ) -> Begun:
+        """`known`: the parts that an earlier run has read."""
         assert entry.plan is not None, "begun"
         assert job.file is not None, "opened before"
         whole = WholeDigest(job.file, entry.declare) if entry.declare else None
-        known = self.journal.parts(entry.id)
 
         def on_read(number: int, crc: int, checksum: str) -> None:
-            if number not in known:  # what an earlier run read stays what it is compared with
+            # What an earlier run read stays what it is compared with; one part alone is mixed with nothing.
+            if number not in known and session.plan.part_count > 1:
                 self._note(job, lambda: self.journal.part_read(entry.id, number, crc, checksum))
             if time.monotonic() - job.noted_at > NOTE_EVERY and job.progress is not None:
                 job.noted_at, held = time.monotonic(), job.progress.held
@@ -372,9 +376,7 @@ class Uploader:
         begun = transfer.begun
         if outcome is None and begun is not None:
             job.result = self._result(job, begun)
-            job.entry = self.journal.stored(entry)
-            if not keep:
-                self.done(job)
+            job.entry = self.journal.stored(entry, keep=keep)
             return
         job.error = outcome
         if job.pausing and isinstance(outcome, Stopped):
