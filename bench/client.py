@@ -6,11 +6,11 @@ Four parts. `sink`: one big file, 20 of 50 MB and 2,000 of 200 kB to a TLS serve
 so that what is measured is the client. `store`: the same to the embedded store behind our own API; there our figures include
 begin, the ledger and the verified finalize, which the others do not have. `lines`: over a proxy (`tests/client/line.py`) with
 a rate cap, 200 ms there and back, a connection reset every 100 MiB, and all of it: goodput against the line's rate, and what
-was sent twice; then 100 MB from a home, where 40 Mbit/s go up.
+was sent twice. `home`: 100 MB over a line that takes 40 Mbit/s.
 
-All send parts of 64 MiB, four at once, to `sink` and `store` (ours as shipped: four to begin with); over `lines` each as it
-is shipped. Runs take turns, so that a busy machine slows all alike; figures are medians. The peers are installed, as pinned
-in bench/peers.txt, in the user's cache.
+All send parts of 64 MiB, four at once, to `sink` and `store` (ours as shipped: four to begin with, parts of 8 or 16 MiB);
+over lines each as it is shipped. Runs take turns, so that a busy machine slows all alike; figures are medians. The peers are
+installed, as pinned in bench/peers.txt, in the user's cache.
 """
 
 from __future__ import annotations
