@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rushes.storage import (
@@ -45,6 +45,8 @@ def kept(layout: str) -> Kept:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @given(tenant=NAMES, creator=NAMES, asset=st.uuids(), number=st.integers(1, 9_999))
+@example(tenant="a", creator="b", asset=UUID(int=1), number=1)  # as places in one another are called
+@example(tenant="originals", creator="renditions", asset=UUID(int=1), number=1)
 def test_every_key_we_make_is_told_for_what_it_is(
     layout: str, tenant: str, creator: str, asset: UUID, number: int
 ) -> None:

@@ -47,23 +47,31 @@ class Found:
 
 
 def shape_of(storage: Places, bucket: str, key: str) -> Found | None:
-    """What this key is, or None when it is not ours. Of places that overlap the one with the longest prefix counts."""
-    around = [place for place in _places(storage) if place.bucket == bucket and key.startswith(place.prefix)]
-    inmost = max((len(place.prefix) for place in around), default=0)
-    places = {place for place in around if len(place.prefix) == inmost}
-    for place in places:
-        if is_probe(place, key):
-            return Found(Shape.PROBE, None)
-        owner = read_key(place, key)
-        if owner is None:
-            return None
-        epoch = epoch_of(owner)
-        if storage.originals in places and is_original(owner):
-            return Found(Shape.ORIGINAL, owner)
-        if storage.renditions in places and epoch is not None:
-            return Found(Shape.RENDITION, owner, epoch)
-        if storage.incoming in places and is_incoming(owner):
-            return Found(Shape.INCOMING, owner)
+    """What this key is, or None when it is not ours. Of places that overlap the inmost counts in which it is one of ours: a
+    tenant of an outer place may be called as an inner place is."""
+    around = {place for place in _places(storage) if place.bucket == bucket and key.startswith(place.prefix)}
+    for prefix in sorted({place.prefix for place in around}, key=len, reverse=True):
+        found = _found(storage, {place for place in around if place.prefix == prefix}, key)
+        if found is not None:
+            return found
+    return None
+
+
+def _found(storage: Places, places: set[Place], key: str) -> Found | None:
+    """What a key is in places that are one and the same."""
+    place = next(iter(places))
+    if is_probe(place, key):
+        return Found(Shape.PROBE, None)
+    owner = read_key(place, key)
+    if owner is None:
+        return None
+    epoch = epoch_of(owner)
+    if storage.originals in places and is_original(owner):
+        return Found(Shape.ORIGINAL, owner)
+    if storage.renditions in places and epoch is not None:
+        return Found(Shape.RENDITION, owner, epoch)
+    if storage.incoming in places and is_incoming(owner):
+        return Found(Shape.INCOMING, owner)
     return None
 
 
