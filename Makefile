@@ -43,7 +43,7 @@ bench-core: setup  ## The upload core: URLs and sessions a CPU-second, traffic, 
 	$(PY) -m bench.huge
 	$(PY) -m bench.many
 
-bench-client: setup  ## The client beside boto3, obstore, aws-cli, rclone, s5cmd, tuspy: sink, store, bad lines (12 min).
+bench-client: setup  ## The client beside boto3, obstore, aws-cli, rclone, s5cmd, tuspy: sink, store, bad lines (20 min).
 	$(PY) -m bench.client
 
 lock:  ## Renew requirements.lock from pyproject.toml (versions and hashes only).
