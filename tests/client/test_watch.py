@@ -236,13 +236,19 @@ def test_a_file_taken_away_meanwhile_is_given_up(watcher: Watcher, site: Site, f
         assert journal.pending() == []
 
 
-def test_a_file_renamed_meanwhile_goes_on_under_its_new_name(watcher: Watcher, site: Site, folder: Path) -> None:
+def renamed_under_way(watcher: Watcher, site: Site, folder: Path) -> threading.Event:
+    """`old.mov` is `new.mov` by now; its part waits for the event."""
     go = slow(site)
     (folder / "old.mov").write_bytes(b"x" * 1000)
     watcher.start()
     watcher.until(lambda: site.now_putting)
     (folder / "old.mov").rename(folder / "new.mov")
     watcher.until(watcher.heard("renamed"))
+    return go
+
+
+def test_a_file_renamed_meanwhile_goes_on_under_its_new_name(watcher: Watcher, site: Site, folder: Path) -> None:
+    go = renamed_under_way(watcher, site, folder)
     go.set()
     watcher.until(watcher.heard("done"))
     assert (folder / "done" / "new.mov").exists()
@@ -253,12 +259,7 @@ def test_a_file_renamed_meanwhile_goes_on_under_its_new_name(watcher: Watcher, s
 def test_a_file_renamed_meanwhile_then_written_to_leaves_nothing_behind(
     watcher: Watcher, site: Site, folder: Path
 ) -> None:
-    go = slow(site)
-    (folder / "old.mov").write_bytes(b"x" * 1000)
-    watcher.start()
-    watcher.until(lambda: site.now_putting)
-    (folder / "old.mov").rename(folder / "new.mov")
-    watcher.until(watcher.heard("renamed"))
+    go = renamed_under_way(watcher, site, folder)
     with (folder / "new.mov").open("ab") as file:
         file.write(b"y" * 1000)
     go.set()

@@ -169,9 +169,8 @@ class WatchFolder:
         self._renamed(decision.renamed)
         for path in decision.begin:
             if any(job.entry.path == self.root.path / path for job in self._doomed):
-                self.settling.files[
-                    path
-                ].stage = Stage.SETTLING  # its row is still that of the file that was here before
+                # The journal's row is still that of the file that was here before: at the next look.
+                self.settling.files[path].stage = Stage.SETTLING
             else:
                 self._begin(path)
 
