@@ -280,8 +280,8 @@ async def _work(settings: Settings) -> int:
     from rushes.media.sandbox import detect  # noqa: PLC0415
     from rushes.pipeline.engine import Engine  # noqa: PLC0415 - the API never loads the engine
     from rushes.pipeline.scratch import Scratch  # noqa: PLC0415
-    from rushes.pipeline.stages import Bench  # noqa: PLC0415
     from rushes.pipeline.sweep import keep_sweeping  # noqa: PLC0415
+    from rushes.pipeline.work import Bench  # noqa: PLC0415
     from rushes.pipeline.workflows import workflows  # noqa: PLC0415
 
     worker_id = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"

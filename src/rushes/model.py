@@ -336,8 +336,18 @@ class Rendition:
     height: int | None
     duration: float | None
     checksum: str
+    recipe: int  # the version of what made it
     extra: Json
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """How a CMAF file is laid out: its head, then its segments, each of which begins with a key frame."""
+
+    init: int  # bytes
+    lengths: Sequence[int]  # bytes of each segment, in the file's order
+    seconds: Sequence[float]  # that each lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,9 +358,12 @@ class Job:
     asset_id: UUID
     parent_id: UUID | None
     type: str
+    number: int  # which of several of its type, from 0
+    arguments: Json  # what of it is to be made; {}: all
     state: JobState
     priority: int
     progress: float  # 0 … 1
+    left_seconds: float | None  # how long it will take yet, as far as can be told
     message: str
     log: list[Json]  # [{at, text}], the newest last
     retries: int  # attempts after the first, for whatever reason

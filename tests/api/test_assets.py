@@ -59,6 +59,7 @@ async def publish(desk: Desk, upload: dict[str, Any], name: str = "poster") -> s
             height=9,
             duration=None,
             checksum="",
+            recipe=1,
             extra={},
             created_at=now,
         )

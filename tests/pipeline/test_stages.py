@@ -21,7 +21,8 @@ from rushes.media.sandbox import detect
 from rushes.model import AssetState, Principal, Role, Upload
 from rushes.pipeline.process import _add_row
 from rushes.pipeline.runs import claim
-from rushes.pipeline.stages import Bench, run_stage
+from rushes.pipeline.stages import run_stage
+from rushes.pipeline.work import Bench
 from rushes.storage import asset_prefix
 from tests.pipeline.equipment import (
     claimed,

@@ -21,13 +21,17 @@ MAX_LOG_LINES = 200
 
 
 async def insert(conn: Conn, row: Job) -> UUID:
-    """Add the job, unless its parent has one of this type already; returns the id of the one that is there."""
+    """Add the job, unless its parent has this one already, by type and number; returns the id of the one that is there."""
     names = COLUMNS.split(", ")
-    values = {name: getattr(row, name) for name in names} | {"log": Jsonb(row.log), "problem": None}
+    values = {name: getattr(row, name) for name in names} | {
+        "log": Jsonb(row.log),
+        "arguments": Jsonb(row.arguments),
+        "problem": None,
+    }
     places = ", ".join(f"%({name})s" for name in names)
     cursor = await conn.execute(
         f"""INSERT INTO jobs ({COLUMNS}) VALUES ({places})
-        ON CONFLICT (parent_id, type) DO UPDATE SET type = EXCLUDED.type RETURNING id""".encode(),
+        ON CONFLICT (parent_id, type, number) DO UPDATE SET type = EXCLUDED.type RETURNING id""".encode(),
         values,
     )
     found = await cursor.fetchone()

@@ -14,14 +14,16 @@ RENDITION = row_of(Rendition)
 COLUMNS = columns(Rendition)
 
 
-async def put(conn: Conn, row: Rendition) -> None:
-    """Add a rendition, or put it in the place of the one that an earlier attempt of the same run made."""
+async def put(conn: Conn, row: Rendition) -> UUID:
+    """Add a rendition, or put it in the place of the one that an earlier attempt of the same run made; its id."""
     names = COLUMNS.split(", ")
     values = {name: getattr(row, name) for name in names} | {"extra": Jsonb(row.extra)}
     places = ", ".join(f"%({name})s" for name in names)
     sets = ", ".join(f"{name} = EXCLUDED.{name}" for name in names if name not in {"id", "job_id", "name"})
     query = f"INSERT INTO renditions ({COLUMNS}) VALUES ({places}) ON CONFLICT (job_id, name) DO UPDATE SET {sets}"
-    await conn.execute(query.encode(), values)
+    found = await (await conn.execute(f"{query} RETURNING id".encode(), values)).fetchone()
+    assert found is not None, "added or replaced"
+    return UUID(str(found[0]))
 
 
 async def readable(conn: Conn, assets: Sequence[Asset]) -> dict[UUID, list[Rendition]]:

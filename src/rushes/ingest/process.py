@@ -24,7 +24,7 @@ async def start_processing(ctx: Context, conn: Conn, asset: Asset, now: datetime
 
 
 async def add_job(conn: Conn, job: Job, now: datetime) -> UUID:
-    """Queue a job, with its event, unless its parent has one of this type already; the id of the one that is there."""
+    """Queue a job, with its event, unless its parent has this one already; the id of the one that is there."""
     found = await jobs.insert(conn, job)
     if found == job.id:
         await events.append_job(conn, job, JobState.QUEUED, now)
@@ -40,7 +40,7 @@ async def end_job(
     await events.append_job(conn, job, new, now, retries=job.retries, **facts)
 
 
-def queued_job(of: Asset | Job, type_: str, now: datetime) -> Job:
+def queued_job(of: Asset | Job, type_: str, now: datetime, *, number: int = 0, arguments: Json | None = None) -> Job:
     """A job of an asset, or a stage of another job, that waits for a worker."""
     asset_id, parent_id = (of.id, None) if isinstance(of, Asset) else (of.asset_id, of.id)
     return Job(
@@ -50,9 +50,12 @@ def queued_job(of: Asset | Job, type_: str, now: datetime) -> Job:
         asset_id=asset_id,
         parent_id=parent_id,
         type=type_,
+        number=number,
+        arguments=arguments or {},
         state=JobState.QUEUED,
         priority=of.priority,
         progress=0.0,
+        left_seconds=None,
         message="waiting for a worker",
         log=[],
         retries=0,

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rushes.errors import Unavailable
+from rushes.model import Segments
 
 
 @dataclass(frozen=True)
 class Output:
     name: str  # the file's name, unique within the asset
-    type: str  # proxy, poster, sprite, sprite_vtt, waveform or waveform_image
+    type: str  # hls_video, hls_audio, proxy, poster, sprite …: see `RenditionView` in wire.py
     path: Path
     content_type: str
     size: int  # bytes
@@ -21,6 +22,8 @@ class Output:
     height: int | None = None
     duration: float | None = None  # seconds
     extra: dict[str, Any] = field(default_factory=dict)  # JSON values
+    recipe: int = 1  # the version of what made it
+    segments: Segments | None = None  # of a CMAF file
 
 
 def collect(
@@ -32,6 +35,8 @@ def collect(
     width: int | None = None,
     height: int | None = None,
     duration: float | None = None,
+    recipe: int = 1,
+    segments: Segments | None = None,
     **extra: Any,
 ) -> Output:
     """An output as it lies in the job's directory.
@@ -46,4 +51,4 @@ def collect(
         raise Unavailable("tool_crashed", f"A media tool did not write {name}.") from None
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or not found.st_size:
         raise Unavailable("tool_crashed", f"A media tool left something other than a file at {name}.")
-    return Output(name, kind, path, content_type, found.st_size, width, height, duration, extra)
+    return Output(name, kind, path, content_type, found.st_size, width, height, duration, extra, recipe, segments)

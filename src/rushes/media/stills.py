@@ -130,7 +130,7 @@ async def _video_stills(
     }
     found = (await run_task(sandbox, "stills", arguments, source, job_dir, limits, on_progress)).result
     rows = math.ceil(len(plan.times) / plan.columns)
-    sheet = {
+    sheet: dict[str, Any] = {
         "columns": plan.columns,
         "rows": rows,
         "tiles": len(plan.times),

@@ -1,4 +1,4 @@
-"""The stages of processing: what each reads, makes and records. Every one may run twice; only its owner's writes count."""
+"""Running a stage: claimed, tried again after what may pass, and ended. What a stage does is in `work.py`."""
 
 from __future__ import annotations
 
@@ -7,63 +7,25 @@ import errno
 import logging
 import random
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
-from rushes import checksum, events, kinds
-from rushes.db import assets, jobs, parts, renditions, tenants, uploads
+from rushes import events
+from rushes.db import assets, jobs, renditions
 from rushes.errors import Problem, Rejected, Unavailable
 from rushes.ingest.context import Context
-from rushes.ingest.policy import as_what, check_kind
 from rushes.ingest.process import end_job
-from rushes.ingest.verify import Reading, feed
-from rushes.media.audio import make_waveform
-from rushes.media.identify import identify as identify_media
-from rushes.media.info import MediaInfo
-from rushes.media.outputs import Output
-from rushes.media.sandbox import Sandbox
-from rushes.media.stills import make_stills
-from rushes.media.video import make_proxies
-from rushes.model import Asset, ChecksumAlgorithm, JobState, Json, Rendition, new_id
+from rushes.model import JobState, Json
 from rushes.pipeline.insist import insist, may_pass
 from rushes.pipeline.runs import Ownership, Replaced, claim, while_owned
 from rushes.pipeline.source import StoredSource
-from rushes.storage import put_file, rendition_key, rendition_prefix
+from rushes.pipeline.work import FUNCTIONS, Bench, Stage
+from rushes.storage import rendition_prefix
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 1.0  # seconds; doubles with each attempt, and is taken with full jitter
 OWN_ERROR = "Processing met an error of our own; the worker's log has it."
-DIGEST_CHUNK = 8 * 1024 * 1024
-NAMED_PARTS = 1_000  # corrupt parts named in a problem
-SNIFFED = 4096  # bytes that tell a document from an archive
-CRC64NVME = ChecksumAlgorithm.CRC64NVME
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """What this worker gives its tools: a place for their files, and the sandbox they run in."""
-
-    scratch: Path
-    sandbox: Sandbox
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What a stage works with."""
-
-    ctx: Context
-    bench: Bench
-    own: Ownership
-    asset: Asset
-    source: StoredSource
-    directory: Path  # the stage's own, gone when it ends
-
-    def report(self, fraction: float, message: str) -> None:
-        self.own.report(fraction, message)
 
 
 async def run_stage(ctx: Context, bench: Bench, job_id: str) -> str:
@@ -174,165 +136,3 @@ def _described(problem: Problem) -> Json:
 def _log_text(problem: Json) -> str:
     tool = problem.get("log")
     return f"{problem['message']}\n{tool}" if tool else str(problem["message"])
-
-
-# --- the stages -------------------------------------------------------------------------------------------------------
-
-
-async def identify(stage: Stage) -> None:
-    """What the file really is."""
-    stage.report(0.1, "reading the file's structure")
-    asset = stage.asset
-    async with stage.ctx.db.transaction() as conn:
-        types = (await tenants.get(conn, asset.tenant)).types
-    try:
-        info = await identify_media(stage.source, stage.directory, stage.bench.sandbox)
-    except Rejected as refusal:
-        if refusal.code != "not_media":
-            raise
-        kind, media = None, await _no_media(stage, types, refusal)
-    else:
-        check_kind(types, asset.filename, asset.content_type, info.kind)
-        kind, media = info.kind, storable(info.to_json())
-    async with stage.own.fenced() as conn:
-        await assets.change(conn, asset.id, stage.ctx.now(), kind=kind, media=media)
-        await events.append(conn, "asset_identified", asset, stage.ctx.now(), kind=kind)
-
-
-async def _no_media(stage: Stage, types: Sequence[str], refusal: Rejected) -> Json:
-    """The facts of a file that is kept as it is, since its tenant takes such files. Raises `Rejected` where it does not."""
-    asset, head = stage.asset, b""
-    async for chunk in stage.source.read(0, min(asset.size, SNIFFED)):
-        head += chunk
-    type_ = as_what(types, asset.filename, asset.content_type, kinds.sniffed(head))
-    if type_ is None:
-        raise refusal
-    return {"kind": None, "format": type_, "size": asset.size}
-
-
-async def digest(stage: Stage) -> None:
-    """Read the whole original: its SHA-256, and proof that it still is what was uploaded, part by part.
-
-    An original that was read before it counted, and of which nothing is published yet, is not read again.
-    """
-    asset = stage.asset
-    if asset.sha256 is not None and asset.published_at is None:
-        return
-    async with stage.ctx.db.transaction() as conn:
-        upload = await uploads.load(conn, asset.upload_id)
-        rows = await parts.all_of(conn, asset.upload_id)
-    assert upload is not None, "assets refer to their upload"
-    reading = Reading(upload.checksum_algorithm, rows, () if asset.checksum is None else (asset.checksum_algorithm,))
-
-    async def report(done: int) -> None:
-        stage.report(done / asset.size, "computing the SHA-256")
-
-    await feed(stage.source.read(0, asset.size), reading, report)
-    found = reading.value(asset.checksum_algorithm) if asset.checksum is not None else None
-    if reading.wrong or found != asset.checksum or reading.done != asset.size:
-        raise Rejected(
-            "original_corrupt",
-            "The original in storage is not the file that was uploaded; nothing was published.",
-            expected=asset.checksum,
-            found=found,
-            parts=reading.wrong[:NAMED_PARTS],
-        )
-    changes: Json = {"sha256": reading.value("sha256")}
-    if asset.checksum is None:
-        changes |= {"checksum_algorithm": CRC64NVME, "checksum": reading.value(CRC64NVME)}
-    async with stage.own.fenced() as conn:
-        await assets.change(conn, asset.id, stage.ctx.now(), **changes)
-
-
-async def proxies(stage: Stage) -> None:
-    """The video ladder."""
-    threads = stage.ctx.settings.worker_threads
-    made = await make_proxies(
-        stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report, threads=threads
-    )
-    await _store(stage, made)
-
-
-async def stills(stage: Stage) -> None:
-    """Poster, sprite sheet, WebVTT."""
-    await _store(
-        stage, await make_stills(stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report)
-    )
-
-
-async def waveform(stage: Stage) -> None:
-    """Peaks and their picture."""
-    await _store(
-        stage, await make_waveform(stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report)
-    )
-
-
-FUNCTIONS: dict[str, Callable[[Stage], Awaitable[None]]] = {
-    "identify": identify,
-    "digest": digest,
-    "proxies": proxies,
-    "stills": stills,
-    "waveform": waveform,
-}
-
-
-def _info(stage: Stage) -> MediaInfo:
-    return MediaInfo.from_json(stage.asset.media or {})
-
-
-async def _store(stage: Stage, made: Sequence[Output]) -> None:
-    """Put the files under this run's epoch, then record them, if this run still owns the job."""
-    asset, place, own = stage.asset, stage.ctx.storage.renditions, stage.own
-    assert own.job.parent_id is not None, "stages are children of a run"
-    rows: list[Rendition] = []
-    for output in made:
-        key = rendition_key(place, asset.tenant, asset.creator, asset.id, epoch=own.epoch, name=output.name)
-        crc = checksum.encode(await asyncio.to_thread(_crc_of, output.path))
-        await put_file(
-            stage.ctx.storage.s3,
-            place.bucket,
-            key,
-            output.path,
-            size=output.size,
-            checksum=crc,
-            content_type=output.content_type,
-        )
-        rows.append(
-            Rendition(
-                id=new_id(),
-                asset_id=asset.id,
-                job_id=own.job.parent_id,
-                name=output.name,
-                type=output.type,
-                content_type=output.content_type,
-                bucket=place.bucket,
-                key=key,
-                size=output.size,
-                width=output.width,
-                height=output.height,
-                duration=output.duration,
-                checksum=crc,
-                extra=dict(output.extra),
-                created_at=stage.ctx.now(),
-            )
-        )
-    async with own.fenced() as conn:
-        for row in rows:
-            await renditions.put(conn, row)
-
-
-def _crc_of(path: Path) -> int:
-    crc = 0
-    with path.open("rb") as file:
-        while chunk := file.read(DIGEST_CHUNK):
-            crc = checksum.crc64nvme(chunk, crc)
-    return crc
-
-
-def storable(value: Any) -> Any:
-    """JSON as `jsonb` takes it: without the NULs and half surrogates that a file's tags may hold."""
-    if isinstance(value, dict):
-        return {storable(key): storable(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [storable(inner) for inner in value]
-    return value.replace("\0", "").encode("utf-8", "replace").decode() if isinstance(value, str) else value

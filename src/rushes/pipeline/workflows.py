@@ -10,8 +10,9 @@ from rushes.pipeline.engine import Run
 from rushes.pipeline.finalize import run_discard, run_finalize, run_remove, run_verify
 from rushes.pipeline.process import run_process
 from rushes.pipeline.staged import run_copy, run_unstage
-from rushes.pipeline.stages import Bench, run_stage
+from rushes.pipeline.stages import run_stage
 from rushes.pipeline.sweep import run_sweep
+from rushes.pipeline.work import Bench
 
 
 def workflows(ctx: Context, bench: Bench) -> Mapping[str, Callable[..., Coroutine[Any, Any, str]]]:
