@@ -100,7 +100,7 @@ async def nothing_is_left(ctx: Context, asset_id: UUID) -> None:
     async def idle() -> bool:
         return not await rows(ctx, engine)
 
-    await until(idle, 5, "workflows that are not done")
+    await until(idle, 30, "workflows that are not done")
     jobs = await rows(ctx, "SELECT type, state FROM jobs WHERE asset_id = %s ORDER BY type", asset_id)
     assert jobs == [(type_, "succeeded") for type_ in ("digest", "identify", "process", "stills")]
     assert await rows(ctx, "SELECT 1 FROM uploads WHERE state <> 'ingested'") == []

@@ -188,7 +188,7 @@ async def test_a_file_that_kills_its_workers_ends_as_failed(settings: Settings, 
             jobs_left = "SELECT state FROM jobs WHERE type = 'proxies' OR parent_id IS NULL"
             assert await rows(ctx, jobs_left) == [("failed",), ("failed",)]
             engine = "SELECT status FROM dbos.workflow_status WHERE status <> 'SUCCESS'"
-            await until(lambda: none(ctx, engine), 5, "workflows that are not done")
+            await until(lambda: none(ctx, engine), 30, "workflows that are not done")
 
 
 async def test_an_original_that_was_read_before_it_counted_is_not_read_again(alone: Context, bench: Bench) -> None:
