@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from uuid import uuid4
@@ -11,7 +12,7 @@ import pytest
 from rushes.cli import exits
 from tests.cli.conftest import Person, Rushes
 from tests.cli.test_upload import PART, uploading
-from tests.client.equipment import Fault, Site
+from tests.client.equipment import Fault, Site, asset_json
 
 NOTHING = "Nothing is pending.\n"
 
@@ -89,8 +90,39 @@ def test_what_many_files_share_is_said_once(
     assert rushes_here("upload", trip, *at).returncode == exits.USAGE
     done = rushes_here("upload", trip, *at)
     assert done.returncode == exits.OK
-    assert "29 files: It was uploaded before.\n" in done.stdout
-    assert done.stdout.count("It was uploaded before.") == 1
+    assert done.stdout.endswith("29 files uploaded before: 49 B; --anew uploads them again.\n")
+    assert done.stdout.count("uploaded before") == 1
+
+
+def test_a_file_that_was_uploaded_before_is_left_alone(
+    rushes_here: Rushes, site: Site, at: tuple[str, ...], clip: Path
+) -> None:
+    assert rushes_here("upload", clip, *at).returncode == exits.OK
+    asset_id = site.only().asset_id
+    done = rushes_here("upload", clip, *at)
+    assert (done.returncode, done.stderr) == (exits.OK, "")
+    assert f"It was uploaded before (asset {asset_id}); --anew uploads it again." in done.stdout
+    site.asset_statuses = [{"status": "processing"}, {"status": "published"}]
+    site.assets[asset_id] = asset_json(site.only(), "published")
+    told = json.loads(rushes_here("upload", clip, *at, "--follow", "--json").stdout)
+    assert (told["state"], told["sent"], told["asset"]["id"]) == ("done", 0, str(asset_id))
+    assert (rushes_here("pending").stdout, rushes_here("resume", *at).stdout) == (NOTHING, NOTHING)
+    assert len(site.uploads) == 1
+    assert rushes_here("upload", clip, *at, "--anew").returncode == exits.OK
+    assert len(site.uploads) == 2
+
+
+def test_what_was_deleted_meanwhile_is_uploaded_again(rushes_here: Rushes, ann: Person, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mov"
+    clip.write_bytes(b"x")
+    assert rushes_here("upload", clip, *ann.options).returncode == exits.OK
+    (before,) = ann.client.assets.all()
+    assert rushes_here("rm", before.id, "--yes", *ann.options).returncode == exits.OK
+    done = rushes_here("upload", clip, *ann.options)
+    assert done.returncode == exits.OK, done.stderr
+    assert f"(asset {before.id}), which is not there any more" in done.stdout
+    (after,) = ann.client.assets.all()
+    assert after.id != before.id
 
 
 def test_a_file_joins_a_title_that_is_there(rushes_here: Rushes, ann: Person, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_quiet_is_silent_unless_it_fails(rushes_here: Rushes, site: Site, at: tu
     done = rushes_here("upload", clip, *at, "-q")
     assert (done.returncode, done.stdout, done.stderr) == (exits.OK, "", "")
     site.faults = [Fault("put", 400, "InvalidRequest")]
-    done = rushes_here("upload", clip, *at, "-q")
+    done = rushes_here("upload", clip, *at, "-q", "--anew")
     assert (done.returncode, done.stdout) == (exits.REFUSED, "")
     assert "InvalidRequest" in done.stderr
 

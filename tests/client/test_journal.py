@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rushes.client.claim import Holder
-from rushes.client.journal import Entry, Journal, Place, State
+from rushes.client.journal import KEPT, Entry, Journal, Place, State
 from rushes.client.journal_file import NAME, state_directory
 from rushes.client.source import Identity, LocalFile, difference, sampled, was_touched
 from rushes.client.wish import Wish
@@ -28,6 +28,7 @@ from rushes.errors import Conflict, Misconfigured, Unavailable
 from rushes.wire import BeginUpload, UploadBegun
 
 HERE = Place("http://here", "acme/ann")
+SHORT = ("uploads_pausing", "uploads_left", "uploads_done")  # indexes without what is done, or read to 20,000 at most
 IDENTITY = Identity(1000, 17, 4711, 3, "abc")
 
 
@@ -90,30 +91,60 @@ def test_a_new_wish_counts_while_nothing_was_begun(journal: Journal) -> None:
     assert again.request.priority == 5
 
 
-def test_done_files_are_kept_until_their_batch_is_done(journal: Journal) -> None:
+def test_done_files_are_remembered(journal: Journal) -> None:
     one, two = journal.queue(HERE, [wish("/one.mov"), wish("/two.mov")])
     one = journal.begun(journal.intend(one, IDENTITY, one.request), begun())
     journal.part_read(one.id, 1, 1, "x")
     journal.done(journal.stored(one))
     assert [entry.id for entry in journal.pending()] == [two.id]
-    (again, _) = journal.queue(HERE, [wish("/one.mov"), wish("/two.mov")])
-    assert (again.id, again.state) == (one.id, State.DONE)
+    assert journal.parts(one.id) == {}
+    journal.forget(two)
+    (again,) = journal.queue(HERE, [wish("/one.mov")])
+    assert (again.id, again.state, again.identity) == (one.id, State.DONE, IDENTITY)
     assert again.plan is not None
     assert again.plan.token is None, "what is done needs no token"
-    journal.forget(two)
-    assert journal.get(one.id) is None
-    (later,) = journal.queue(HERE, [wish("/one.mov")])
-    assert later.state is State.QUEUED
 
 
-def test_done_files_are_forgotten_when_what_is_left_is_wished_for_again(journal: Journal) -> None:
-    one, two = journal.queue(HERE, [wish("/one.mov"), wish("/two.mov")])
-    journal.done(one)
-    assert {entry.id for entry in journal.all(HERE)} == {one.id, two.id}
-    (again,) = journal.queue(HERE, [wish("/two.mov")])
-    assert [entry.id for entry in journal.all(HERE)] == [two.id]
-    journal.done(again)
-    assert journal.all(HERE) == []
+class Clock:
+    """Seconds since 1970, as the test says."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        self.now += 0.001
+        return self.now
+
+
+def test_done_files_are_forgotten_in_time_but_not_what_a_folder_still_needs(tmp_path: Path) -> None:
+    clock = Clock()
+    with Journal(tmp_path, clock=clock) as journal:
+        one, two = journal.queue(HERE, [wish("/one.mov"), wish("/two.mov")])
+        (other,) = journal.queue(HERE, [wish("/other.mov")])
+        clock.now += KEPT  # so long it took
+        journal.done(one)
+        journal.done(other)
+
+        def remembered_when(*wished: str) -> set[str]:
+            journal.queue(HERE, [wish(path) for path in wished])
+            found = [journal.of(HERE, Path(path)) for path in ("/one.mov", "/other.mov")]
+            return {entry.path.stem for entry in found if entry is not None}
+
+        clock.now += KEPT - 60
+        assert remembered_when("/x.mov") == {"one", "other"}
+        clock.now += 120
+        assert remembered_when("/other.mov") == {"one", "other"}, "not what is wished for now"
+        assert remembered_when("/x.mov") == {"one"}, "two.mov is still to be uploaded"
+        journal.done(two)
+        assert remembered_when("/x.mov") == set()
+
+
+def test_of_files_that_are_done_the_last_are_remembered(tmp_path: Path) -> None:
+    with Journal(tmp_path, clock=Clock(), most=3) as journal:
+        for number in range(5):
+            journal.done(journal.queue(HERE, [wish(f"/{number}.mov")])[0])
+        journal.queue(HERE, [wish("/next.mov")])
+        assert [number for number in range(5) if journal.of(HERE, Path(f"/{number}.mov"))] == [2, 3, 4]
 
 
 def test_no_file_costs_more_because_of_the_others(journal: Journal) -> None:
@@ -128,14 +159,19 @@ def test_no_file_costs_more_because_of_the_others(journal: Journal) -> None:
     journal.part_read(one.id, 1, 1, "x")
     assert journal.parts(one.id) == {1: (1, "x")}
     journal.holds(one.id, 1)
+    assert journal.pause_asked() == set()
     assert journal.stored(one, keep=False).state is State.DONE
     journal._db.set_trace_callback(None)
     asked = [text for text in statements if text.split()[0] in {"SELECT", "INSERT", "UPDATE", "DELETE"}]
-    assert len(asked) >= 10
+    assert len(asked) == 12
+    journal._db.set_trace_callback(lambda text: asked.append(text) if text.startswith(("SELECT", "DELETE")) else None)
+    journal.queue(HERE, [wish("/three.mov")])
+    journal._db.set_trace_callback(None)
     with closing(sqlite3.connect(journal.directory / NAME)) as db:
         for text in asked:
             how = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {text}")]
-            assert not [step for step in how if step.startswith("SCAN")], (text, how)
+            scans = [step for step in how if step.startswith("SCAN") and not step.endswith(SHORT)]
+            assert not scans, (text, how)
 
 
 def test_anew_forgets_what_was_begun(journal: Journal) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from rushes.client.journal import State
 from rushes.client.source import LocalFile
 from rushes.client.uploader import owner_of
 from rushes.errors import Conflict, Problem
+from rushes.model import Layout
 from tests.client.equipment import TOKEN, Fault, Site, serving
 
 PART = 5 << 20
@@ -270,6 +272,84 @@ def test_checksums_of_the_whole_file_are_computed_on_the_way(site: Site, client:
     assert upload.begin.checksum == ["md5:" + "0" * 32]
 
 
+# --- a file that was uploaded before ----------------------------------------------------------------------------------
+
+
+def test_a_kill_after_the_end_uploads_nothing_twice(site: Site, client: Client, journal: Journal, clip: Path) -> None:
+    """The process has noted that all is done, and dies before it can say so."""
+    with process(site, journal, clip) as running:
+        while (row := journal.of(client.uploader.place, clip)) is None or row.state is not State.DONE:
+            time.sleep(0.002)
+        running.kill()
+        running.communicate(timeout=20)
+    requests = len(site.requests)
+    outcome = one(client.upload_many([clip], FEW))
+    assert outcome.state is JobState.DONE
+    assert outcome.notices == (f"It was uploaded before (asset {site.only().asset_id}); --anew uploads it again.",)
+    assert outcome.result is not None
+    assert (outcome.result.asset_id, outcome.result.sent) == (site.only().asset_id, 0)
+    assert len(site.requests) == requests + 1
+    assert client.pending() == []
+
+
+def test_a_finished_folder_is_not_uploaded_again(site: Site, client: Client, tmp_path: Path) -> None:
+    trip, wishes = folder(tmp_path, 12), Wishes(title="The trip")
+    client.upload_many([trip], wishes)
+    (trip / "day 0" / "new.mov").write_bytes(b"new")
+    outcomes = client.upload_many([trip], wishes)
+    assert {outcome.state for outcome in outcomes} == {JobState.DONE}
+    assert [outcome.path.name for outcome in outcomes if not outcome.notices] == ["new.mov"]
+    assert (len(site.uploads), len(site.titles)) == (13, 1)
+    assert len(client.upload_many([trip], wishes, anew=True)) == 13
+    assert len(site.uploads) == 26
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_file_that_was_touched_is_uploaded_again_one_that_was_copied_back_is_not(
+    site: Site, client: Client, clip: Path, copied: bool
+) -> None:
+    """Cards and network drives number their files anew, so an inode says nothing."""
+    client.upload_many([clip], FEW)
+    if copied:
+        shutil.copy2(clip, clip.with_suffix(".copy"))
+        clip.with_suffix(".copy").replace(clip)
+    else:
+        clip.touch()
+    assert one(client.upload_many([clip], FEW)).state is JobState.DONE
+    assert len(site.uploads) == (1 if copied else 2)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "other"),
+    [
+        (Wishes(title="Other"), "title"),
+        (Wishes(layout=Layout.STAGED), "layout"),
+        (Wishes(checksum=["md5:" + "0" * 32]), "checksum"),
+        (Wishes(part_size=PART, checksum=["sha256"], source="elsewhere"), ""),
+    ],
+)
+def test_what_makes_another_asset_is_uploaded_again(
+    site: Site, client: Client, clip: Path, wishes: Wishes, other: str
+) -> None:
+    client.upload_many([clip])
+    before = site.only().asset_id
+    (notice,) = one(client.upload_many([clip], wishes)).notices
+    assert len(site.uploads) == (2 if other else 1)
+    if other:
+        assert notice == f"It was uploaded before with another {other} (asset {before}); it is uploaded again."
+
+
+def test_what_the_server_does_not_have_any_more_is_uploaded_again(site: Site, client: Client, clip: Path) -> None:
+    client.upload_many([clip], FEW)
+    gone = site.only().asset_id
+    site.uploads.clear()
+    outcome = one(client.upload_many([clip], FEW))
+    assert outcome.notices == (
+        f"It was uploaded before (asset {gone}), which is not there any more; it is uploaded again.",
+    )
+    whole(site, clip)
+
+
 # --- a file that changed ----------------------------------------------------------------------------------------------
 
 
@@ -464,23 +544,16 @@ def test_failures_are_told_kept_and_tried_again(site: Site, client: Client, tmp_
     assert sum(upload.state == "ingested" for upload in site.uploads.values()) == 20
 
 
-@pytest.mark.parametrize("changed", [False, True])
-def test_done_before_and_forgotten_with_its_folder_before_it_is_looked_at(
-    site: Site, client: Client, journal: Journal, tmp_path: Path, changed: bool
+def test_done_before_and_forgotten_before_it_is_looked_at(
+    site: Site, client: Client, journal: Journal, clip: Path
 ) -> None:
-    site.faults = [Fault("begin", 402, "over_quota")]
-    states = {outcome.path: outcome.state for outcome in client.upload_many([folder(tmp_path, 2)])}
-    (done,) = [path for path, state in states.items() if state is JobState.DONE]
-    if changed:
-        done.write_bytes(b"another take")
+    assert one(client.upload_many([clip])).state is JobState.DONE
     with client.engine.lock:  # nobody looks at a file yet
-        jobs = client.uploader.add([Wishes().of(path) for path in states])
-        journal.forget(next(job.entry for job in jobs if job.entry.path != done))
-        assert journal.all(client.uploader.place) == []
-    (job,) = [job for job in jobs if job.entry.path == done]
+        (job,) = client.uploader.add([Wishes().of(clip)])
+        journal.forget(job.entry)
     assert job.ended.wait(20)
-    assert (job.state, job.notices) == (JobState.DONE, [] if changed else ["It was uploaded before."])
-    assert sum(upload.state == "ingested" for upload in site.uploads.values()) == 1 + changed
+    assert (job.state, job.notices) == (JobState.DONE, [])
+    assert sum(upload.state == "ingested" for upload in site.uploads.values()) == 2
 
 
 def test_a_folder_goes_on_where_it_was_killed(site: Site, client: Client, journal: Journal, tmp_path: Path) -> None:

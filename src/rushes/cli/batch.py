@@ -170,12 +170,13 @@ class Batch:
             self._tell(line, often)
 
     def _often(self, lines: list[Line]) -> frozenset[str]:
-        """Notices of many files alike, said once."""
-        told = Counter(notice for line in lines if line.job is not None for notice in line.job.notices)
+        """Notices of many files alike, said once; of files uploaded before, at the end."""
+        jobs = [line.job for line in lines if line.job is not None]
+        told = Counter(notice for job in jobs if not job.before for notice in job.notices)
         often = {notice: number for notice, number in told.items() if number > NAMED}
         for notice, number in often.items() if not self.as_json else ():
             self.say(f"{_files(number)}: {notice}")
-        return frozenset(often)
+        return frozenset({*often, *(notice for job in jobs if job.before for notice in job.notices)})
 
     def _overall(self, view: Overview, lines: list[Line], overall: Overall) -> None:
         view.uploading(overall)
@@ -282,10 +283,19 @@ class Batch:
         if len(files) == 1 and good and not self.show:
             self.say(_sentence(files[0], good[0]))
         elif len(files) > 1 and good:
-            total, sent = sum(job.size for job in good), sum(job.result.sent for job in good if job.result is not None)
-            followed = ", published" if self.follow else ""
+            self._many_done([job for job in good if not job.before], [job for job in good if job.before])
+
+    def _many_done(self, done: Sequence[Job], before: Sequence[Job]) -> None:
+        followed = ", published" if self.follow else ""
+        if done:
+            total, sent = sum(job.size for job in done), sum(job.result.sent for job in done if job.result is not None)
             again = "" if sent >= total else f", {words.size(total - sent)} of it before"
-            self.say(f"{_files(len(good))} uploaded and verified{followed}: {words.size(total)}{again}.")
+            self.say(f"{_files(len(done))} uploaded and verified{followed}: {words.size(total)}{again}.")
+        if before:
+            total, them = sum(job.size for job in before), "it" if len(before) == 1 else "them"
+            self.say(
+                f"{_files(len(before))} uploaded before{followed}: {words.size(total)}; --anew uploads {them} again."
+            )
 
     def _failures(self, failed: list[Line], of: int, *, shared: bool) -> None:
         stopped = sum(line.state in {JobState.STOPPED, JobState.PAUSED} for line in failed)

@@ -68,7 +68,10 @@ LimitRate = Annotated[
     str | None, typer.Option(metavar="RATE", help="The most bytes a second, such as 40M or 1.5MB, for all together.")
 ]
 Anew = Annotated[
-    bool, typer.Option("--anew", help="Drop what was uploaded of these before, and begin with them as they are now.")
+    bool,
+    typer.Option(
+        "--anew", help="Upload these again: drop what was begun of them before, and begin with them as they are now."
+    ),
 ]
 
 
@@ -120,7 +123,8 @@ def upload(
     """Upload files and folders, verified to the last byte.
 
     Whatever ends it (Ctrl-C, a kill, a reboot, sleep, another network), the same command goes on where it was, and `rushes
-    resume` goes on with everything. A file that was changed meanwhile is refused, unless --anew is given. Of a folder, the
+    resume` goes on with everything. A file that was changed meanwhile is refused, and one that was uploaded before is left
+    alone, unless --anew is given. Of a folder, the
     structure is kept; hidden and empty files are left out. With --json, one object a file.
 
     \b

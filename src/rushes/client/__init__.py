@@ -251,7 +251,8 @@ class Client:
 
         All is written down on this disk first. Called again with the same paths, after whatever ended it, it goes on
         where it was: with files that were not begun, and with parts that storage does not hold. A file that was changed
-        meanwhile fails (file_changed) unless `anew` drops what was uploaded of it. A title in `wishes` is one for all.
+        meanwhile fails (file_changed) unless `anew` drops what was uploaded of it. One that was uploaded before, and is as it
+        was, is done, with a notice, unless `anew` uploads it again. A title in `wishes` is one for all.
 
         After `cancel` (by default that of this client) is set, what is not done is told as stopped. Raises `Unavailable`
         (journal_unavailable) and what is wrong with `wishes`.

@@ -61,6 +61,7 @@ class Job:
         self.identity: Identity | None = None
         self.anew = anew
         self.pausing = False
+        self.before = False  # it was uploaded before: nothing was left to do
         self.began_at: float | None = None
         self.noted_at = 0.0
         self.ended = threading.Event()

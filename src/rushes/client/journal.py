@@ -7,10 +7,11 @@ One row a file, in a small sqlite3 database (sqlite.org/wal.html) that its owner
                  between request and reply reserves nothing twice: the same key gets the same upload
     begun      + the upload's id, plan and token; then the checksums of its parts, one by one, as they are read
     stored     the file is ingested; whoever wants to follow it further has not heard of it yet
-    done       kept while other files of the same batch are not, so that a folder goes on where it was
+    done       remembered for some days, so that the same command does not upload the same file again; `since` says when
 
-Rows are forgotten when their batch is done. The queue is on the disk before `queue` returns; a power failure may lose what
-was written after it in the last seconds, which costs a question to the server and a part or two, never a file.
+What is done is forgotten in time, and only the last are kept; but not while other files that were wished for with it are
+not done, so that a folder goes on where it was. The queue is on the disk before `queue` returns; a power failure may lose
+what was written after it in the last seconds, which costs a question to the server and a part or two, never a file.
 
 Beside it lies one lock file for each file under way (flock; the kernel lets go of it when its process dies, however it
 dies), which says who is at it. All times are seconds since 1970.
@@ -39,7 +40,8 @@ from rushes.errors import Conflict, Problem
 from rushes.model import ChecksumAlgorithm
 from rushes.wire import BeginUpload, UploadBegun, UploadView
 
-KEPT = 7 * 86_400.0  # seconds from its beginning that a stored file waits for somebody to follow it further
+KEPT = 7 * 86_400.0  # seconds that a file is remembered after it was done, or waits stored for somebody to follow it
+KEPT_MOST = 20_000  # files that are done: some 20 MB
 WATCHED = "watch-"  # how the batches of watched folders begin
 
 
@@ -83,7 +85,7 @@ class Entry:
     request: BeginUpload
     declare: tuple[str, ...]
     key: str  # of idempotency
-    since: float
+    since: float  # when it was queued; of one that is done, when that was
     identity: Identity | None  # None: not looked at yet
     plan: Plan | None  # None: not begun, as far as is known here
     held: int  # bytes that storage confirmed
@@ -107,9 +109,13 @@ class Journal:
     """Safe to use from many threads and many processes. Raises `Unavailable` (journal_unavailable) when the disk does
     not let it write."""
 
-    def __init__(self, directory: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
-        """In `directory`, by default where this user's programs keep what they know (`state_directory`)."""
+    def __init__(
+        self, directory: Path | None = None, *, clock: Callable[[], float] = time.time, most: int = KEPT_MOST
+    ) -> None:
+        """In `directory`, by default where this user's programs keep what they know (`state_directory`). `most` files
+        that are done are remembered."""
         self._clock = clock
+        self._most = most
         self._lock = threading.RLock()
         self.directory = directory or state_directory()
         self._locks = self.directory / "locks"
@@ -138,20 +144,28 @@ class Journal:
         """
         batch, now = f"{WATCHED if watched else ''}{uuid4().hex}", self._clock()
         with self._writing(durable=True):
-            self._db.execute(
-                "DELETE FROM uploads WHERE state = 'stored' AND since < ? AND batch NOT LIKE ?",
-                (now - KEPT, f"{WATCHED}%"),
-            )
             queued = [self._queue(place, wish, batch, now) for wish in wishes]
-            self._db.execute(  # what others were wished with before, where these were the last that was not done
-                "DELETE FROM uploads "
-                "WHERE state = 'done' AND batch NOT IN (SELECT batch FROM uploads WHERE state != 'done') AND batch != ?",
-                (batch,),
-            )
+            self._forget_old(batch, now)
             return queued
 
+    def _forget_old(self, batch: str, now: float) -> None:
+        """Not what is wished for now, though it may be old."""
+        self._db.execute(
+            "DELETE FROM uploads WHERE state = 'stored' AND since < ? AND batch != ? AND batch NOT LIKE ?",
+            (now - KEPT, batch, f"{WATCHED}%"),
+        )
+        too_many = self._db.execute(
+            "SELECT since FROM uploads WHERE state = 'done' ORDER BY since DESC LIMIT 1 OFFSET ?", (self._most,)
+        ).fetchone()
+        until = now - KEPT if too_many is None else max(now - KEPT, too_many[0])
+        self._db.execute(
+            "DELETE FROM uploads WHERE state = 'done' AND since <= ? AND batch != ? "
+            "AND batch NOT IN (SELECT batch FROM uploads WHERE state != 'done')",
+            (until, batch),
+        )
+
     def _queue(self, place: Place, wish: Wish, batch: str, now: float) -> Entry:
-        found = self._one("server = ? AND owner = ? AND path = ?", (*_of(place), _path(wish.path)))
+        found = self.of(place, wish.path)
         told = _told(wish)
         if place.owner:  # what was wished with a token that named nobody was never begun
             self._db.execute(
@@ -167,7 +181,7 @@ class Journal:
         else:
             columns = told if found.state is State.QUEUED else {}
             self._set(found.id, batch=found.batch if found.watched else batch, **columns)
-        entry = self._one("server = ? AND owner = ? AND path = ?", (*_of(place), _path(wish.path)))
+        entry = self.of(place, wish.path)
         assert entry is not None, "written above"
         return entry
 
@@ -200,10 +214,10 @@ class Journal:
                 return self._all("state != 'done'", ())
             return self._all("state != 'done' AND server = ? AND owner = ?", _of(place))
 
-    def all(self, place: Place) -> list[Entry]:
-        """Every row of a place, those done as well."""
+    def of(self, place: Place, path: Path) -> Entry | None:
+        """The row of a path, though it be done."""
         with self._lock, translated(self.directory):
-            return self._all("server = ? AND owner = ?", _of(place))
+            return self._one("server = ? AND owner = ? AND path = ?", (*_of(place), _path(path)))
 
     # --- what becomes of it ---------------------------------------------------------------------------------------
 
@@ -275,18 +289,18 @@ class Journal:
         plan = None if entry.plan is None else replace(entry.plan, token=None)
         with self._writing():
             now = replace(self._one("id = ?", (entry.id,)) or entry, held=entry.size or 0, plan=plan)
-            now = replace(_unstopped(now), state=State.STORED if keep or now.watched else State.DONE)
+            if keep or now.watched:
+                now = replace(_unstopped(now), state=State.STORED)
+            else:
+                now = replace(_unstopped(now), state=State.DONE, since=self._clock())
             self._db.execute("DELETE FROM parts WHERE entry = ?", (entry.id,))
-            self._set(entry.id, state=now.state, held=now.held, token=None, **_NOT_STOPPED)
-            if now.state is State.DONE:
-                self._clean(now)
+            self._set(entry.id, state=now.state, held=now.held, since=now.since, token=None, pause=0, **_NOT_STOPPED)
         return now
 
     def done(self, entry: Entry) -> None:
         """All that was wished for this file is done."""
-        with self._writing():
-            self._set(entry.id, state=State.DONE, token=None, **_NOT_STOPPED)
-            self._clean(entry)
+        with self._using():
+            self._set(entry.id, state=State.DONE, since=self._clock(), token=None, pause=0, **_NOT_STOPPED)
 
     def anew(self, entry: Entry, wish: Wish | None = None) -> Entry:
         """As if it had only been queued, for what is wished by now: what was begun is somebody else's business."""
@@ -322,18 +336,8 @@ class Journal:
         return self.get(entry.id) or entry
 
     def forget(self, entry: Entry) -> None:
-        with self._writing():
-            now = self._one("id = ?", (entry.id,))
+        with self._using():
             self._db.execute("DELETE FROM uploads WHERE id = ?", (entry.id,))
-            self._clean(now or entry)
-
-    def _clean(self, entry: Entry) -> None:
-        """What is done is remembered until all that was wished with it is: so a folder that goes on skips it."""
-        self._db.execute(
-            "DELETE FROM uploads WHERE state = 'done' AND batch = ?1 "
-            "AND NOT EXISTS (SELECT 1 FROM uploads WHERE batch = ?1 AND state != 'done')",
-            (entry.batch,),
-        )
 
     # --- between processes ----------------------------------------------------------------------------------------
 

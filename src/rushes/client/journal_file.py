@@ -43,8 +43,10 @@ CREATE TABLE IF NOT EXISTS uploads (
 );
 CREATE INDEX IF NOT EXISTS uploads_inode ON uploads (inode);
 CREATE INDEX IF NOT EXISTS uploads_path ON uploads (path);
-CREATE INDEX IF NOT EXISTS uploads_batch ON uploads (batch);
 CREATE INDEX IF NOT EXISTS uploads_left ON uploads (batch) WHERE state != 'done';
+CREATE INDEX IF NOT EXISTS uploads_pausing ON uploads (id) WHERE pause = 1;
+CREATE INDEX IF NOT EXISTS uploads_stored ON uploads (since) WHERE state = 'stored';
+CREATE INDEX IF NOT EXISTS uploads_done ON uploads (since) WHERE state = 'done';
 CREATE TABLE IF NOT EXISTS parts (
     entry INTEGER NOT NULL REFERENCES uploads ON DELETE CASCADE,
     number INTEGER NOT NULL,

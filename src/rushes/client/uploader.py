@@ -7,6 +7,7 @@ never work at it; then, by the journal's row,
     perhaps begun       begin is called with the same key: the server answers with the upload it made, if it did
     begun               the server is asked what it holds; parts it holds are compared with the file before they count
     ended over there    expired, aborted, rejected, or on another server by now: said, and begun anew
+    done                said, and left alone, as long as the file, what is wished for it and its asset are the same
 
 A file that shows another size or other content than when its upload began is refused (`file_changed`), unless it is to be
 uploaded anew; one that was merely touched goes on, and every part that was read before has to be the same.
@@ -25,6 +26,7 @@ from pathlib import Path
 from uuid import UUID
 
 from rushes.checksum import encode
+from rushes.client.again import another_asset, otherwise
 from rushes.client.api import Uploads
 from rushes.client.calls import ONCE, Caller
 from rushes.client.claim import Holder
@@ -39,7 +41,7 @@ from rushes.client.source import Identity, LocalFile, difference, identity_of, w
 from rushes.client.transfer import Begun, Transfer
 from rushes.client.wish import Wish
 from rushes.errors import Conflict, Forbidden, NotFound, Problem, Unauthenticated, Unavailable
-from rushes.model import UploadState
+from rushes.model import OverallStatus, UploadState
 from rushes.plan import PartPlan, eager_part_size
 from rushes.wire import UploadView
 
@@ -146,9 +148,8 @@ class Uploader:
 
     def titles_of(self, paths: Iterable[Path]) -> list[UUID]:
         """Titles that rows of these files name: those that were made for several files together."""
-        wanted = {path.resolve() for path in paths}
-        rows = self.journal.all(self.place)
-        found = [row.request.title_id for row in rows if row.path in wanted and row.request.title_id is not None]
+        rows = [self.journal.of(self.place, path.resolve()) for path in paths]
+        found = [row.request.title_id for row in rows if row is not None and row.request.title_id is not None]
         return list(dict.fromkeys(found))
 
     def done(self, job: Job) -> None:
@@ -157,8 +158,8 @@ class Uploader:
             self.journal.done(job.entry)
 
     def seen(self, job: Job) -> None:
-        """The watch of its folder has."""
-        self.journal.done(job.entry)
+        """The watch of its folder has, and remembers it by itself."""
+        self.journal.forget(job.entry)
 
     def drop(self, entry: Entry) -> None:
         """Give up the upload of a row: on the server, then here. Raises `Unavailable` and what the server says,
@@ -186,10 +187,9 @@ class Uploader:
             entry = job.entry = self.journal.anew(entry, job.wish)
             job.anew = False
         if entry.state is State.DONE:
-            if _is_done(entry, identity):
-                job.say("It was uploaded before.")
+            if self._is_still_done(job, entry, identity):
                 return self._finished(job, entry)
-            entry = self.journal.anew(entry, job.wish)
+            entry = job.entry = self.journal.anew(entry, job.wish)
         if entry.state is State.INTENDED and (entry.identity is None or not _is_same(entry.identity, identity)):
             self._give_up(entry)
             entry = self.journal.anew(entry, job.wish)
@@ -219,9 +219,7 @@ class Uploader:
         was begun under it."""
         entry = job.entry
         now = self.journal.get(entry.id)
-        if now is None and entry.state is State.DONE and job.wish is not None:
-            if _is_done(entry, identity):  # all else of its folder is done by now too, and so forgotten
-                return entry
+        if now is None and entry.state is State.DONE and job.wish is not None:  # too old by now, and so forgotten
             (now,) = self.journal.queue(self.place, [_resolved(job.wish)], watched=entry.watched)
         if now is None:
             raise Conflict("upload_cancelled", f"{entry.path} was cancelled meanwhile.")
@@ -244,6 +242,27 @@ class Uploader:
             return entry.plan is not None and _seen(self._uploads, entry.plan.upload_id).asset_id == entry.plan.asset_id
         except (NotFound, Unauthenticated, Forbidden):
             return False
+
+    def _is_still_done(self, job: Job, entry: Entry, identity: Identity) -> bool:
+        """Whether nothing is left to do for a file that was uploaded: what was made of it is what is wished for now."""
+        before, plan = entry.identity, entry.plan
+        assert before is not None, "looked at before it was uploaded"
+        assert plan is not None, "begun before it was done"
+        if difference(before, identity) is not None or before.mtime_ns != identity.mtime_ns:
+            return False
+        if job.wish is not None and (other := another_asset(job.wish, entry)):
+            job.say(f"It was uploaded before with another {other} (asset {plan.asset_id}); it is uploaded again.")
+            return False
+        try:
+            is_there = self._uploads.status(plan.upload_id).status is not OverallStatus.DELETED
+        except NotFound:
+            is_there = False
+        if not is_there:
+            job.say(_gone(plan.asset_id))
+            return False
+        job.before = True
+        job.say(f"It was uploaded before (asset {plan.asset_id}); --anew uploads it again.")
+        return True
 
     def _new(self, job: Job, entry: Entry, identity: Identity, limits: Limits) -> Begun:
         wanted, unsure = {"size": identity.size}, entry.state is State.INTENDED
@@ -279,17 +298,22 @@ class Uploader:
                 raise _changed(entry, changed, job.file) from None
             raise
         if view.state == UploadState.INGESTED:
-            if changed is None:
-                return self._finished(job, entry)
-            job.say(f"What the file held before was uploaded whole (asset {view.asset_id}); what it holds now is new.")
-            return None
+            if changed is not None:
+                job.say(
+                    f"What the file held before was uploaded whole (asset {view.asset_id}); what it holds now is new."
+                )
+                return None
+            if view.status is OverallStatus.DELETED:
+                job.say(_gone(view.asset_id))
+                return None
+            return self._finished(job, entry)
         if view.state in ENDED:
             why = f": {view.problem.message}" if view.problem is not None else ""
             job.say(f"The upload begun before is {view.state}{why}; it begins anew.")
             return None
         if changed is not None:
             raise _changed(entry, changed, job.file)
-        if job.wish is not None and (other := _other(job.wish, entry)):
+        if job.wish is not None and (other := otherwise(job.wish, entry)):
             job.say(f"It goes on as it was begun, not with another {other}: --anew begins with that.")
         if was_touched(entry.identity, identity):
             job.say("The file was touched or copied since; every part read before is compared.")
@@ -376,7 +400,8 @@ class Uploader:
         begun = transfer.begun
         if outcome is None and begun is not None:
             job.result = self._result(job, begun)
-            job.entry = self.journal.stored(entry, keep=keep)
+            if not job.before:
+                job.entry = self.journal.stored(entry, keep=keep)
             return
         job.error = outcome
         if job.pausing and isinstance(outcome, Stopped):
@@ -385,8 +410,8 @@ class Uploader:
             why: Problem = Unavailable("unexpected", f"{type(outcome).__name__}: {outcome}")
         else:
             why = job.error
-        if why.code == "upload_elsewhere":
-            return  # its row is another's
+        if why.code == "upload_elsewhere" or entry.state is State.DONE:
+            return  # its row is another's, or that of an upload which is over
         if why.code in NOT_KEPT and entry.plan is None:
             self.journal.forget(entry)
             return
@@ -430,18 +455,8 @@ def _seen(uploads: Uploads, upload_id: UUID) -> UploadView:
         return uploads.get(upload_id)
 
 
-def _other(wish: Wish, entry: Entry) -> str:
-    """What is wished by now in another way than when the upload began; "" if nothing is."""
-    now, then = wish.request, entry.request
-    title_id = then.title_id if entry.plan is None else entry.plan.title_id
-    wished = {
-        "title": (now.title and now.title != then.title) or (now.title_id and now.title_id != title_id),
-        "checksum": not {*wish.declare, *now.checksum} <= {*entry.declare, *then.checksum},
-        "part size": now.part_size and now.part_size != then.part_size,
-        "region": now.region and now.region != then.region,
-        "layout": now.layout != then.layout,
-    }
-    return next((name for name, differs in wished.items() if differs), "")
+def _gone(asset_id: UUID) -> str:
+    return f"It was uploaded before (asset {asset_id}), which is not there any more; it is uploaded again."
 
 
 def held_by(entry: Entry, who: Holder) -> Conflict:
@@ -459,11 +474,6 @@ def _same_or_gone(path: Path, identity: Identity) -> bool:
 
 def _resolved(wish: Wish) -> Wish:
     return replace(wish, path=wish.path.resolve())
-
-
-def _is_done(entry: Entry, identity: Identity) -> bool:
-    """Whether what a row says of an earlier upload of its path is about the file as it is."""
-    return entry.identity is not None and entry.plan is not None and _is_same(entry.identity, identity)
 
 
 def _is_same(before: Identity, now: Identity) -> bool:

@@ -322,7 +322,7 @@ class WatchFolder:
             self.settling.files[path] = File(stamp, self._clock(), Stage.HANDLED)
             entry = pending.get(self.root.path / old)
             if entry is not None and entry.state is State.STORED:  # killed right after it was noted
-                self._uploader.journal.done(entry)
+                self._uploader.journal.forget(entry)
             if row.fate is Fate.DONE and self._watching.done is not None:
                 self._fates.put_away(path, stamp, None)
             elif row.fate is Fate.FAILED:
@@ -348,7 +348,7 @@ class WatchFolder:
         """A file that was taken away while nobody watched."""
         self._log.forget(path)
         if entry.state is State.STORED:
-            self._uploader.journal.done(entry)
+            self._uploader.journal.forget(entry)
             self._say("done", path, f"{path} is stored and verified, and was taken away by somebody")
             return
         with suppress(Problem):
