@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from rushes.errors import Unavailable
 from rushes.ingest import tokens
 from rushes.model import Principal, Role
 from tests.client.line import Line
-from tests.e2e.equipment import Site, sha256, site
+from tests.e2e.equipment import Site, sha256, site, until
 
 MIB = 1 << 20
 PART = 5 * MIB
@@ -262,7 +263,7 @@ def abused(yard: Yard, rng: random.Random, *, parts: int, count: int) -> Told:
                 heal_at = 0.0
             if coming and not heal_at and yard.sent() - before >= coming[0].at * size:
                 strike = coming.pop(0)
-                struck.append(strike.name)
+                struck.append(f"{strike.name} at {(yard.sent() - before) / size:.2f}")
                 seconds = strike.hit()
                 heal_at, heal = (now + seconds if seconds else 0.0), strike.heal
             time.sleep(0.01)
@@ -288,8 +289,17 @@ def published(stack: Site, name: str, digest: str, size: int) -> int:
             break
         assert time.monotonic() < deadline, f"not published: {rows}, {assets}"
         time.sleep(0.05)
+    until(lambda: answers(stack), SECONDS, "a server that was killed right at the end is back")
     found = stack.client.assets.get(done[0][1])  # type: ignore[arg-type]
     assert (found.status, found.sha256, found.size) == ("published", digest, size)
     relayed = stack.rows("SELECT count(*) FROM parts WHERE upload_id = %s AND way = 'relayed'", done[0][0])
     stack.client.assets.delete(found.id)
     return int(str(relayed[0][0]))
+
+
+def answers(stack: Site) -> bool:
+    try:
+        stack.client.check()
+    except Unavailable:
+        return False
+    return True

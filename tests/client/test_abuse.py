@@ -145,9 +145,17 @@ def test_an_upload_survives_everything_being_away_and_back(ground: Callable[[], 
 
 @pytest.mark.timeout(600)
 def test_whatever_happens_the_right_bytes_are_published(
-    ground: Callable[[], Yard], round_: int, record_property: Callable[[str, object], None]
+    ground: Callable[[], Yard],
+    round_: int,
+    record_property: Callable[[str, object], None],
+    request: pytest.FixtureRequest,
 ) -> None:
     rng = random.Random(f"{SEED} {round_}")
-    told = abused(ground(), rng, parts=rng.randint(*PARTS), count=rng.randint(1, 4))
-    record_property("saw", f"round {round_}: {told}")
-    assert told.sent <= MOST_SENT, told
+    try:
+        told = abused(ground(), rng, parts=rng.randint(*PARTS), count=rng.randint(1, 4))
+        record_property("saw", f"round {round_}: {told}")
+        assert told.sent <= MOST_SENT, told
+    except Exception as error:
+        again = f"RUSHES_TEST_SEED={SEED} RUSHES_TEST_ROUNDS={round_ + 1}"
+        error.add_note(f"The same again: {again} pytest '{__file__}::{request.node.name}'")
+        raise
