@@ -14,8 +14,8 @@ DEMUXERS = (
 )  # fmt: skip
 WHITELIST = ",".join(DEMUXERS)
 
-# Pillow's names. EPS is not among them: reading it starts Ghostscript.
-PICTURES = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000")
+# Pillow's names; camera raw is told by `inside/rawkind.py`. EPS is not among them: reading it starts Ghostscript.
+PICTURES = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "HEIF")
 
 
 def forced(format_name: str) -> str:

@@ -279,7 +279,7 @@ def _readable(needed: list[str]) -> list[str]:
 def _import_paths() -> list[str]:
     """Where the tasks' libraries and this package lie, found without importing any of them."""
     found = [Path(package_root())]
-    for name in ("av", "PIL", "numpy"):
+    for name in ("av", "PIL", "numpy", "pillow_heif", "rawpy"):
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
             raise Misconfigured("media_not_installed", f"The Python package {name} is missing. Install rushes[media].")

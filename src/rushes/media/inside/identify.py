@@ -22,7 +22,7 @@ _PROBED_PACKETS = 2000
 _UNKNOWN_RIFF = 0x7FFF0000
 _TAG_LIMIT = 100
 _TEXT_LIMIT = 1000
-_UNSUPPORTED_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "msf1"}
+_PICTURE_BRANDS = {"heic", "heix", "heim", "heis", "mif1", "msf1"}
 
 
 def main(arguments: dict[str, Any], feed: int) -> None:
@@ -90,8 +90,8 @@ def _check_streams(container: Any, arguments: dict[str, Any]) -> None:
             "too_many_streams",
             f"This file has {len(container.streams)} streams; {arguments['max_streams']} are allowed.",
         )
-    if container.metadata.get("major_brand", "").strip() in _UNSUPPORTED_BRANDS:
-        raise talk.Refused("unsupported", "HEIC pictures cannot be read yet.")
+    if container.metadata.get("major_brand", "").strip() in _PICTURE_BRANDS:
+        raise talk.Refused("undecodable", "This HEIC picture is damaged, or of a kind that is not known.")
     for stream in container.streams.video:
         if stream.codec_context is not None and stream.width * stream.height > arguments["max_pixels"]:
             raise talk.Refused(

@@ -1,101 +1,113 @@
-"""Still pictures by Pillow: what they are, and a poster of them."""
+"""Still pictures: what they are, and how they are opened for it. Rendering them is `rendering`'s."""
 
 from __future__ import annotations
 
-import io
 import warnings
-from typing import IO, Any, cast
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, cast
 
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from rushes.media.formats import PICTURES
-from rushes.media.inside import plugins, talk
+from rushes.media.inside import plugins, rawkind, talk
 from rushes.media.inside.reader import Reader
+
+if TYPE_CHECKING:
+    from rushes.media.inside.raw import Raw
 
 plugins.load()
 Image.MAX_IMAGE_PIXELS = None  # the limit is checked here, with a sentence
 warnings.simplefilter("ignore")  # about odd metadata; nobody reads them
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError, RuntimeError)
+_HEAD = 16 * 1024  # bytes
 _EXIF_TEXT = ("Make", "Model", "Software", "DateTime", "Artist", "Copyright", "ImageDescription")
-_ALPHA = {"RGBA", "LA", "PA", "La", "RGBa"}
+ALPHA = {"RGBA", "LA", "PA", "La", "RGBa"}
 
 
-def identify(reader: Reader, max_pixels: int) -> dict[str, Any] | None:
-    """Format, `ImageInfo` and tags as JSON values; None when it is no picture. Reads the header only."""
-    picture = _open(reader)
-    if picture is None:
-        return None
-    _check(picture, max_pixels)
-    try:
-        exif = picture.getexif()
-        orientation = int(exif.get(ExifTags.Base.Orientation, 1))
-    except (OSError, ValueError, SyntaxError, TypeError, KeyError, AttributeError):
-        exif, orientation = Image.Exif(), 1
-    width, height = picture.size if orientation < 5 else picture.size[::-1]
-    image = {
-        "width": width,
-        "height": height,
-        "mode": picture.mode,
-        "has_alpha": picture.mode in _ALPHA or "transparency" in picture.info,
-        "orientation": orientation if 1 <= orientation <= 8 else 1,
-        "frames": int(getattr(picture, "n_frames", 1)),
-    }
-    names = ((name, exif.get(ExifTags.Base[name])) for name in _EXIF_TEXT)
-    tags = {name: str(value).strip("\0 ")[:1000] for name, value in names if value}
-    return {"format": str(picture.format).lower(), "image": image, "tags": tags}
+@dataclass(frozen=True)
+class Opened:
+    """A picture whose header was read and whose pixels were not: by Pillow, or by LibRaw for camera raw."""
+
+    format: str  # Pillow's name in lower case (jpeg, heif, tiff …), or "dng" or "raw"
+    image: Image.Image | None  # None for camera raw
+    raw: Raw | None = None
+    primaries: int | None = None  # by ITU-T H.273, where a HEIC or AVIF file has them in a colour box
+
+    @property
+    def orientation(self) -> int:
+        """EXIF's, 1 to 8, of what is still to be turned. LibRaw and libheif turn by themselves."""
+        try:
+            value = int(self.exif().get(ExifTags.Base.Orientation, 1))
+        except BROKEN:
+            return 1
+        return value if self.image is not None and 1 <= value <= 8 else 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, upright."""
+        if self.image is None:
+            assert self.raw is not None, "one of the two opened it"
+            return self.raw.width, self.raw.height
+        return self.image.size if self.orientation < 5 else self.image.size[::-1]
+
+    def exif(self) -> Image.Exif:
+        """The main directory; empty where there is none or it is broken."""
+        try:
+            return self.raw.exif if self.raw is not None else cast("Image.Image", self.image).getexif()
+        except BROKEN:
+            return Image.Exif()
 
 
-def poster(reader: Reader, max_pixels: int, side: int) -> Image.Image:
-    """The first picture upright, in sRGB, on white where it is transparent, no side longer than `side`.
+def opened_picture(reader: Reader, max_pixels: int) -> Opened | None:
+    """The file opened as a picture, None when it is none. Reads headers only; all of a HEIC, AVIF or raw file.
 
-    Raises Refused.
+    Raises Refused for one with too many pixels, and for a camera raw file that cannot be read.
     """
-    picture = _open(reader)
-    if picture is None:
-        raise talk.Refused("undecodable", "This picture cannot be read.")
-    _check(picture, max_pixels)
-    try:
-        picture.draft("RGB", (side, side))
-        picture.load()
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError) as error:
-        code = "truncated" if "truncated" in str(error) else "undecodable"
-        raise talk.Refused(code, f"This picture is damaged or cut off: {error}.") from error
-    upright = ImageOps.exif_transpose(picture)
-    upright.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return _flatten(_to_srgb(upright))
+    kind = rawkind.format_of(reader)
+    if kind is not None:
+        from rushes.media.inside.raw import Raw  # noqa: PLC0415 - LibRaw and numpy cost 0.2 s, and few files are raw
 
-
-def _open(reader: Reader) -> Image.Image | None:
+        raw = Raw(reader)
+        _check(raw.raw_width, raw.raw_height, max_pixels)
+        return Opened(kind, None, raw)
+    primaries = _primaries(reader)
     reader.seek(0)
     try:
-        return Image.open(cast("IO[bytes]", reader), formats=PICTURES)
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, OverflowError):
+        picture = Image.open(cast("IO[bytes]", reader), formats=PICTURES)
+    except (UnidentifiedImageError, OverflowError, *BROKEN):
         return None
+    _check(*picture.size, max_pixels)
+    return Opened(str(picture.format).lower(), picture, primaries=primaries)
 
 
-def _check(picture: Image.Image, max_pixels: int) -> None:
-    width, height = picture.size
+def _primaries(reader: Reader) -> int | None:
+    """Read from the file's head, where the boxes of a HEIC or AVIF lie: Pillow does not give those of AVIF."""
+    reader.seek(0)
+    head = reader.read(_HEAD)
+    place = head.find(b"colrnclx")
+    return int.from_bytes(head[place + 8 : place + 10]) if head[4:8] == b"ftyp" and place > 0 else None
+
+
+def _check(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise talk.Refused("too_many_pixels", f"The picture is {width} by {height}; {max_pixels} pixels are allowed.")
 
 
-def _to_srgb(picture: Image.Image) -> Image.Image:
-    profile = picture.info.get("icc_profile")
-    if not profile or picture.mode not in {"RGB", "RGBA", "L", "CMYK"}:
-        return picture
-    mode = "RGBA" if picture.mode == "RGBA" else "RGB"
-    try:
-        converted = ImageCms.profileToProfile(
-            picture, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode=mode
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return picture  # a broken profile is no reason to have no poster
-    return converted or picture
-
-
-def _flatten(picture: Image.Image) -> Image.Image:
-    if picture.mode in {"I;16", "I;16B", "I;16L", "I"}:
-        picture = picture.point(lambda value: value / 256).convert("L")
-    if picture.mode in _ALPHA or "transparency" in picture.info:
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
-    return picture.convert("RGB")
+def identify(reader: Reader, max_pixels: int) -> dict[str, Any] | None:
+    """Format, `ImageInfo` and tags as JSON values; None when it is no picture."""
+    opened = opened_picture(reader, max_pixels)
+    if opened is None:
+        return None
+    exif, picture = opened.exif(), opened.image
+    width, height = opened.size
+    image = {
+        "width": width,
+        "height": height,
+        "mode": "RGB" if picture is None else picture.mode,
+        "has_alpha": picture is not None and (picture.mode in ALPHA or "transparency" in picture.info),
+        "orientation": opened.orientation,
+        "frames": int(getattr(picture, "n_frames", 1)),
+    }
+    names = ((name, exif.get(ExifTags.Base[name])) for name in _EXIF_TEXT)
+    tags = {name: str(value).strip("\0 ")[:1000] for name, value in names if value}
+    return {"format": opened.format, "image": image, "tags": tags}

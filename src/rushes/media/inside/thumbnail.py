@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rushes.media.inside import picture, talk
+from rushes.media.inside import talk
+from rushes.media.inside.picture import opened_picture
 from rushes.media.inside.reader import Reader
+from rushes.media.inside.rendering import flat, render
 
 
 def main(arguments: dict[str, Any], feed: int) -> None:
@@ -13,6 +15,9 @@ def main(arguments: dict[str, Any], feed: int) -> None:
 
 
 def make_poster(arguments: dict[str, Any], reader: Reader, _: talk.Voice) -> dict[str, Any]:
-    poster = picture.poster(reader, arguments["max_pixels"], arguments["poster_side"])
+    opened = opened_picture(reader, arguments["max_pixels"])
+    if opened is None:
+        raise talk.Refused("undecodable", "This picture cannot be read.")
+    poster = flat(render(opened, arguments["poster_side"], arguments["max_pixels"]))
     poster.save(arguments["poster"], "JPEG", quality=85, optimize=True, progressive=True)
     return {"width": poster.width, "height": poster.height}

@@ -12,7 +12,9 @@ from typing import Any
 from PIL import Image, ImageCms
 
 from rushes.media.formats import PICTURES
-from rushes.media.inside import picture
+from rushes.media.inside import picture, raw, rendering
+
+USED = (raw.Raw,)  # imported when the first camera raw file comes
 
 
 def warm() -> None:
@@ -27,4 +29,7 @@ def warm() -> None:
             except OSError:
                 continue  # this format has no such mode
             picture.identify(sample, 1 << 20)
-            picture.poster(sample, 1 << 20, 16).save(io.BytesIO(), "JPEG", optimize=True, progressive=True)
+            opened = picture.opened_picture(sample, 1 << 20)
+            if opened is not None:
+                shown = rendering.render(opened, 16, 1 << 20)
+                rendering.flat(shown).save(io.BytesIO(), "JPEG", optimize=True, progressive=True)
