@@ -27,6 +27,7 @@ from rushes.db import Conn, Database
 from rushes.db import events as rows
 from rushes.errors import Conflict, Invalid, Unavailable
 from rushes.model import Event, Principal
+from rushes.tasks import put_down
 
 log = logging.getLogger(__name__)
 
@@ -141,9 +142,7 @@ class Feed:
         """Stop, and wait for what is under way in the database."""
         self.stop()
         tasks = [*self._reading.values(), *([self._watcher] if self._watcher else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await put_down(tasks)
 
     async def _start(self, after: Cursor | None, *, history: bool) -> Cursor:
         if after is None and history:

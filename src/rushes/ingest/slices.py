@@ -30,6 +30,7 @@ from rushes.ingest.tally import Tally, claimed
 from rushes.model import Part, Principal, Slice, Upload
 from rushes.plan import MIB
 from rushes.storage import slice_key
+from rushes.tasks import put_down
 from rushes.wire import PartView, RelayedPart
 
 BUSY_PAUSE = 0.25  # seconds between looks at a part that another puts together
@@ -330,8 +331,7 @@ async def _alive(ctx: Context, assembly: Assembly) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        renewing.cancel()
-        await asyncio.wait([renewing])
+        await put_down([renewing])
 
 
 async def _give_up(ctx: Context, assembly: Assembly, broken: Sequence[Slice] | None) -> None:

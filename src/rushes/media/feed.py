@@ -15,6 +15,7 @@ from typing import Protocol
 
 from rushes.media.pair import MAX_REQUEST, REPLY, REQUEST
 from rushes.media.source import Source
+from rushes.tasks import put_down
 
 _HEAD_LIMIT = 16 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
@@ -70,10 +71,7 @@ class _Tasks:
             self.failure.set_result(error)
 
     async def close(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await put_down(self._tasks)
 
 
 class PairFeed(_Tasks):

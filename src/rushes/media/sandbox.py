@@ -34,6 +34,7 @@ from rushes.media.child import Child, environment, package_root, receive, starte
 from rushes.media.feed import Feed, HttpFeed, PairFeed
 from rushes.media.limits import Limits
 from rushes.media.source import FileSource, Source
+from rushes.tasks import put_down
 
 Mode = Literal["namespaces", "inherited"]
 SOURCE_URL = "http://127.0.0.1:8000/source"
@@ -308,8 +309,7 @@ async def _finish(child: Child, feed: Feed | None, limits: Limits, on_line: Call
             raise _too_much("wall_limit", f"{limits.wall_seconds:.0f} seconds", escape(child.log))
         return _judge(child, work.result(), limits)
     finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
+        await put_down([work])
         if feed is not None:
             await feed.close()
 

@@ -19,6 +19,7 @@ from rushes.db import Conn, assets, jobs
 from rushes.errors import Unavailable
 from rushes.ingest.context import Context
 from rushes.model import Job, JobState
+from rushes.tasks import put_down
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -104,6 +105,4 @@ async def while_owned(own: Ownership, body: Coroutine[Any, Any, T]) -> T:
         watch.result()  # an error in giving signs of life is the run's error
         raise Replaced
     finally:
-        for task in (work, watch):
-            task.cancel()
-        await asyncio.gather(work, watch, return_exceptions=True)
+        await put_down((work, watch))
