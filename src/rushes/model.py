@@ -336,6 +336,7 @@ class Rendition:
     height: int | None
     duration: float | None
     checksum: str
+    stage: str  # the type of stage that made it
     recipe: int  # the version of what made it
     extra: Json
     created_at: datetime
@@ -360,6 +361,8 @@ class Job:
     type: str
     number: int  # which of several of its type, from 0
     arguments: Json  # what of it is to be made; {}: all
+    result: Json  # what became of it, for the jobs that go on from there
+    weight: float  # of a stage in its run's progress; of a run, what its stages weigh together
     state: JobState
     priority: int
     progress: float  # 0 … 1
@@ -368,6 +371,7 @@ class Job:
     log: list[Json]  # [{at, text}], the newest last
     retries: int  # attempts after the first, for whatever reason
     deaths: int  # of workers that ran it
+    dead_letter: bool  # it was tried as often as it may, and waits for a person
     epoch: int
     problem: Json | None
     created_at: datetime

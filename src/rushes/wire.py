@@ -30,7 +30,7 @@ MAX_GRANTS = 1_000  # parts granted or reported in one request
 T = TypeVar("T")
 
 # What jobs, renditions and events there are grows with each release, so their types are open texts; states are closed sets.
-JOB_TYPES = "process, identify, digest, stills, waveform, proxies; there will be others."
+JOB_TYPES = "process, identify, digest, poster, copy, stills, sound, images, encode, join, extra; there will be others."
 
 
 def _printable(text: str) -> str:
@@ -324,6 +324,7 @@ class CurrentJob(Reply):
     status: JobState
     progress: float = Field(description="0 to 1.")
     message: str
+    left_seconds: float | None = Field(None, description="How long it will take yet; null while it cannot be told.")
 
 
 class StatusView(Reply):
@@ -413,7 +414,9 @@ class JobView(Reply):
     type: str = Field(description=JOB_TYPES)
     status: JobState
     priority: int
-    progress: float
+    number: int = Field(0, description="Which of several stages of its type, from 0.")
+    progress: float = Field(description="0 to 1; a run's is its stages', weighted. It never goes backwards.")
+    left_seconds: float | None = Field(None, description="How long it will take yet; null while it cannot be told.")
     message: str
     log: list[LogLine]
     retries: int

@@ -59,6 +59,7 @@ async def publish(desk: Desk, upload: dict[str, Any], name: str = "poster") -> s
             height=9,
             duration=None,
             checksum="",
+            stage="poster",
             recipe=1,
             extra={},
             created_at=now,
@@ -126,6 +127,7 @@ async def test_the_status_says_where_things_are(desk: Desk) -> None:
         "status": "queued",
         "progress": 0.0,
         "message": "waiting for a worker",
+        "left_seconds": None,
     }
     await publish(desk, upload)
     assert await word() == "published"
@@ -387,7 +389,7 @@ async def test_a_run_that_was_replaced_writes_nothing(desk: Desk) -> None:
         for epoch in (1, 2):
             assert await job_rows.claim(conn, job_id, epoch, now) is None
         assert await job_rows.owned(conn, job_id, 1) is None
-        assert not await job_rows.advance(conn, job_id, 1, 0.5, "a ghost")
+        assert not await job_rows.advance(conn, job_id, 1, 0.5, "a ghost", None)
         assert not await job_rows.put_back(conn, job_id, 1)
         before = await job_rows.load(conn, job_id)
         assert before is not None
@@ -398,7 +400,7 @@ async def test_a_run_that_was_replaced_writes_nothing(desk: Desk) -> None:
             "waiting for a worker",
         )
         assert await job_rows.owned(conn, job_id, 2) == before
-        assert await job_rows.advance(conn, job_id, 2, 0.5, "alive")
+        assert await job_rows.advance(conn, job_id, 2, 0.5, "alive", None)
         assert await job_rows.put_back(conn, job_id, 2)
 
 
@@ -441,9 +443,9 @@ async def test_a_job_shows_its_log_and_its_error(desk: Desk) -> None:
     await run(desk, job["id"])
     now = desk.ctx.now()
     async with desk.ctx.db.transaction() as conn:
-        assert await job_rows.advance(conn, UUID(job["id"]), 1, 0.5, "half")
-        assert await job_rows.advance(conn, UUID(job["id"]), 1, 0.25, "less")
-        assert not await job_rows.advance(conn, UUID(job["id"]), 2, 0.9, "another run's")
+        assert await job_rows.advance(conn, UUID(job["id"]), 1, 0.5, "half", None)
+        assert await job_rows.advance(conn, UUID(job["id"]), 1, 0.25, "less", None)
+        assert not await job_rows.advance(conn, UUID(job["id"]), 2, 0.9, "another run's", None)
         for number in range(205):
             await job_rows.log(conn, UUID(job["id"]), f"line {number}", now, retry=number == 0)
         row = await job_rows.load(conn, UUID(job["id"]), lock=True)

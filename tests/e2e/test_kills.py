@@ -23,7 +23,7 @@ PUBLISHED = 200.0  # seconds; takeover and a transcode on two busy cores
 
 def transcoding(stack: Site, asset_id: UUID, least: float = 0.2) -> str | None:
     """What a person would read of the running transcode, once it is `least` done."""
-    job = stack.job(asset_id, "proxies")
+    job = stack.job(asset_id, "encode")
     if job is None or job.status != "running" or job.progress < least:
         return None
     return f"stage {job.type} at {job.progress:.0%}: {job.message}"
@@ -68,7 +68,7 @@ def test_worker_killed_in_mid_transcode(
     record_property("saw", f"worker killed in {where}, with {len(tools)} processes below it")
     until(lambda: not alive([worker, *tools]), 30, f"these outlived the worker: {alive([worker, *tools])}")
     check_published(stack, result, clip)
-    job = stack.job(result.asset_id, "proxies")
+    job = stack.job(result.asset_id, "encode")
     assert job is not None
     assert job.retries >= 1
 
@@ -77,7 +77,7 @@ def test_frozen_worker_is_replaced_and_changes_nothing_when_it_wakes(stack: Site
     result = upload(stack, clip)
     wait_for_transcode(stack, result.asset_id)
     frozen = stack.child("worker")
-    first = stack.job(result.asset_id, "proxies")
+    first = stack.job(result.asset_id, "encode")
     frozen.send_signal(signal.SIGSTOP)
     with spare_worker(stack):
         check_published(stack, result, clip)

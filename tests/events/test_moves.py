@@ -32,13 +32,12 @@ from rushes.model import (
     UploadState,
     new_id,
 )
-from rushes.pipeline import process as run
 from rushes.pipeline import stages
 from rushes.pipeline.runs import Ownership
 from rushes.wire import BeginUpload, CompleteUpload, GrantRequest, WantedPart
 from tests.ingest.equipment import crc, somebody
 from tests.ingest.leftovers import TWO_WEEKS, at
-from tests.pipeline.equipment import claimed, database_apart, ingest_without_worker, rows, send
+from tests.pipeline.equipment import claimed, database_apart, end_run, ingest_without_worker, rows, send
 
 A, J, U = AssetState, JobState, UploadState
 SHA256 = "ab" * 32
@@ -120,12 +119,12 @@ class Walk:
 
     async def publish(self, upload: Upload, own: Ownership) -> None:
         await rows(self.ctx, "UPDATE assets SET sha256 = %s WHERE id = %s RETURNING 1", SHA256, upload.asset_id)
-        assert await run._publish(own) == "published"
+        await end_run(own)
 
     async def failed(self) -> Upload:
         upload = await self.ingested()
         (own,) = await claimed(self.ctx, upload.asset_id)
-        assert await run._fail(own, dict(PROBLEM)) == "failed"
+        await end_run(own, dict(PROBLEM))
         return upload
 
     async def again(self, upload: Upload) -> UUID:
@@ -169,10 +168,9 @@ async def uploads_that_expire(walk: Walk) -> None:
 async def runs_that_publish(walk: Walk) -> None:
     upload = await walk.published()
     await walk.again(upload)
-    own, stage, other = await claimed(walk.ctx, upload.asset_id, "identify", "digest")
+    _, stage, other = await claimed(walk.ctx, upload.asset_id, "identify", "digest")
     await stages._put_back(stage)
-    await stages._end(other, J.FAILED, "no", dict(PROBLEM))
-    assert await run._fail(own, dict(PROBLEM)) == "failed"  # what is published stays: the asset is `published` again
+    await stages._end(other, J.FAILED, "no", dict(PROBLEM))  # what is published stays: the asset is `published` again
     await process.cancel_job(walk.ctx, walk.who, await walk.again(upload))
     await assets.delete(walk.ctx, walk.who, upload.asset_id)
 

@@ -22,12 +22,12 @@ from pydantic import SecretStr
 
 from rushes import checksum, main
 from rushes.config import Settings
-from rushes.db import assets
+from rushes.db import assets, jobs
 from rushes.embedded.stack import environment
-from rushes.ingest import begin, complete, finalize, grant
+from rushes.ingest import begin, complete, finalize, grant, process
 from rushes.ingest.context import Context
-from rushes.model import Asset, AssetState, Principal, Upload
-from rushes.pipeline import process
+from rushes.model import Asset, AssetState, Json, Principal, Upload
+from rushes.pipeline import process as runs
 from rushes.pipeline.runs import Ownership, claim
 from rushes.plan import eager_part_size
 from rushes.storage import S3
@@ -173,6 +173,24 @@ async def rows(ctx: Context, query: str, *args: object) -> list[tuple[Any, ...]]
         return await cursor.fetchall()
 
 
+async def add_stage(ctx: Context, run: Ownership, stage: str) -> UUID:
+    """A stage of the run, or the one that is there."""
+    async with run.fenced() as conn:
+        return await process.add_job(conn, process.queued_job(run.job, stage, ctx.now()), ctx.now())
+
+
+async def end_run(run: Ownership, problem: Json | None = None) -> None:
+    """Publish the run as it is, or fail it with a problem, as the end of a stage would. Raises `Replaced`."""
+    async with run.fenced() as conn:
+        asset, job = await assets.load(conn, run.job.asset_id), await jobs.load(conn, run.job.id)
+        assert asset is not None
+        assert job is not None
+        if problem is None:
+            await runs.publish(run.ctx, conn, asset, job, [], run.ctx.now())
+        else:
+            await runs.fail(conn, asset, job, run.ctx.now(), problem)
+
+
 async def claimed(ctx: Context, asset_id: UUID, *stages: str) -> list[Ownership]:
     """The asset's current run and these stages of it, all owned by the test."""
     ((job_id,),) = await rows(ctx, "SELECT job_id FROM assets WHERE id = %s", asset_id)
@@ -180,7 +198,7 @@ async def claimed(ctx: Context, asset_id: UUID, *stages: str) -> list[Ownership]
     assert run is not None
     owned = [run]
     for stage in stages:
-        found = await claim(ctx, await process._add_row(run, stage))
+        found = await claim(ctx, await add_stage(ctx, run, stage))
         assert found is not None
         owned.append(found)
     return owned

@@ -48,7 +48,7 @@ class Fault:
 FAULTS = {
     "settle": Fault("UPDATE", "uploads", "NEW.state = 'ingested'"),
     "claim_run": Fault("UPDATE", "jobs", "OLD.state = 'queued' AND NEW.state = 'running' AND NEW.type = 'process'"),
-    "add_stage": Fault("INSERT", "jobs", "NEW.type = 'stills'"),
+    "add_stage": Fault("INSERT", "jobs", "NEW.type = 'images'"),
     "claim_stage": Fault("UPDATE", "jobs", "OLD.state = 'queued' AND NEW.state = 'running' AND NEW.type = 'digest'"),
     "end_stage": Fault("UPDATE", "jobs", "NEW.state = 'succeeded' AND NEW.type = 'digest'"),
     "publish": Fault("UPDATE", "assets", "OLD.state = 'processing' AND NEW.state = 'published'"),
@@ -102,7 +102,7 @@ async def nothing_is_left(ctx: Context, asset_id: UUID) -> None:
 
     await until(idle, 30, "workflows that are not done")
     jobs = await rows(ctx, "SELECT type, state FROM jobs WHERE asset_id = %s ORDER BY type", asset_id)
-    assert jobs == [(type_, "succeeded") for type_ in ("digest", "identify", "process", "stills")]
+    assert jobs == [(type_, "succeeded") for type_ in ("digest", "identify", "images", "process")]
     assert await rows(ctx, "SELECT 1 FROM uploads WHERE state <> 'ingested'") == []
     published = await rows(ctx, "SELECT 1 FROM events WHERE asset_id = %s AND type = 'asset_published'", asset_id)
     assert len(published) == 1

@@ -142,7 +142,7 @@ async def at_work(ctx: Context) -> bool:
 
 async def encoding(ctx: Context, asset_id: UUID) -> bool:
     found = await rows(
-        ctx, "SELECT 1 FROM jobs WHERE asset_id = %s AND type = 'proxies' AND state = 'running'", asset_id
+        ctx, "SELECT 1 FROM jobs WHERE asset_id = %s AND type = 'encode' AND state = 'running'", asset_id
     )
     return bool(found)
 

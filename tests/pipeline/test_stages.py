@@ -19,12 +19,12 @@ from rushes.ingest import assets, process
 from rushes.ingest.context import Context
 from rushes.media.sandbox import detect
 from rushes.model import AssetState, Principal, Role, Upload
-from rushes.pipeline.process import _add_row
 from rushes.pipeline.runs import claim
 from rushes.pipeline.stages import run_stage
 from rushes.pipeline.work import Bench
 from rushes.storage import asset_prefix
 from tests.pipeline.equipment import (
+    add_stage,
     claimed,
     database_apart,
     ingest_without_worker,
@@ -52,8 +52,8 @@ async def ready_stage(ctx: Context, bench: Bench, type_: str) -> tuple[Upload, U
     """An identified picture's stage, waiting for somebody to run it."""
     upload = await ingest_without_worker(ctx, WHO, picture(8), "a.png")
     (run,) = await claimed(ctx, upload.asset_id)
-    assert await run_stage(ctx, bench, str(await _add_row(run, "identify"))) == "succeeded"
-    return upload, await _add_row(run, type_)
+    assert await run_stage(ctx, bench, str(await add_stage(ctx, run, "identify"))) == "succeeded"
+    return upload, await add_stage(ctx, run, type_)
 
 
 async def stored(ctx: Context, upload: Upload) -> list[str]:
@@ -78,7 +78,7 @@ async def test_what_is_stopped_while_it_stores_leaves_nothing(
     alone: Context, bench: Bench, stop: Stopping, moment: str
 ) -> None:
     """The stop comes right before, or right after, storage takes the first object."""
-    upload, job_id = await ready_stage(alone, bench, "stills")
+    upload, job_id = await ready_stage(alone, bench, "images")
     puts = 0
 
     async def put_object(*args: Any, **options: Any) -> Any:
@@ -115,7 +115,7 @@ class Unheard:
 
 
 async def test_an_end_whose_commit_was_not_heard_keeps_what_it_stored(alone: Context, bench: Bench) -> None:
-    upload, job_id = await ready_stage(alone, bench, "stills")
+    upload, job_id = await ready_stage(alone, bench, "images")
 
     async def ended() -> bool:
         return await rows(alone, "SELECT state FROM jobs WHERE id = %s", job_id) == [("succeeded",)]
@@ -176,19 +176,19 @@ async def test_a_file_that_kills_its_workers_ends_as_failed(settings: Settings, 
     with database_apart(hurried) as found:
         async with main.open_context(found) as ctx:
             upload = await ingest_without_worker(ctx, WHO, clip, "a.mp4")
-            running = "SELECT 1 FROM jobs WHERE asset_id = %s AND type = 'proxies' AND state = 'running'"
+            running = "SELECT 1 FROM jobs WHERE asset_id = %s AND type = 'encode' AND state = 'running'"
             async with started(found) as victim:
                 await until(lambda: rows(ctx, running, upload.asset_id), 30, "no transcode under way")
                 victim.kill()
             async with worker(found):
                 asset = await settled(ctx, upload.asset_id, 30)
+                engine = "SELECT status FROM dbos.workflow_status WHERE status <> 'SUCCESS'"
+                await until(lambda: none(ctx, engine), 30, "workflows that are not done")
             assert asset.state is AssetState.FAILED
             assert asset.problem is not None
             assert asset.problem["code"] == "worker_lost"
-            jobs_left = "SELECT state FROM jobs WHERE type = 'proxies' OR parent_id IS NULL"
+            jobs_left = "SELECT state FROM jobs WHERE type = 'encode' OR parent_id IS NULL"
             assert await rows(ctx, jobs_left) == [("failed",), ("failed",)]
-            engine = "SELECT status FROM dbos.workflow_status WHERE status <> 'SUCCESS'"
-            await until(lambda: none(ctx, engine), 30, "workflows that are not done")
 
 
 async def test_an_original_that_was_read_before_it_counted_is_not_read_again(alone: Context, bench: Bench) -> None:
@@ -210,7 +210,7 @@ async def test_an_original_that_was_read_before_it_counted_is_not_read_again(alo
         await rows(alone, change, known, published, upload.asset_id)
         (run,) = await claimed(alone, upload.asset_id)
         reads = 0
-        assert await run_stage(ctx, bench, str(await _add_row(run, "digest"))) == "succeeded"
+        assert await run_stage(ctx, bench, str(await add_stage(alone, run, "digest"))) == "succeeded"
         assert reads == expected
         assert await rows(alone, "SELECT sha256 FROM assets WHERE id = %s", upload.asset_id) == [(sha256,)]
         await rows(alone, "DELETE FROM jobs WHERE parent_id = %s RETURNING 1", run.job.id)

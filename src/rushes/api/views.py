@@ -92,7 +92,14 @@ def status(row: Status) -> wire.StatusView:
         held=wire.Held(parts=row.upload.held_parts, bytes=row.upload.held_bytes),
         current_job=None
         if job is None
-        else wire.CurrentJob(id=job.id, type=job.type, status=job.state, progress=job.progress, message=job.message),
+        else wire.CurrentJob(
+            id=job.id,
+            type=job.type,
+            status=job.state,
+            progress=job.progress,
+            message=job.message,
+            left_seconds=job.left_seconds,
+        ),
         problem=failure(row.asset.problem or row.upload.problem),
     )
 
@@ -148,7 +155,9 @@ def job(row: Job) -> wire.JobView:
         type=row.type,
         status=row.state,
         priority=row.priority,
+        number=row.number,
         progress=row.progress,
+        left_seconds=row.left_seconds,
         message=row.message,
         log=[wire.LogLine(at=datetime.fromisoformat(line["at"]), text=line["text"]) for line in row.log],
         retries=row.retries,

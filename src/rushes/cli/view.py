@@ -142,7 +142,7 @@ def upload_words(progress: Progress) -> str:
 
 
 def process_words(status: StatusView, jobs: Sequence[JobView]) -> str:
-    """processing 43 %: proxies 51 %, waveform 80 %"""
+    """processing 43 %: encode 51 %, sound 80 %"""
     if status.status == "ingested":
         return "verified and stored; waiting for a worker"
     whole = progress_of(jobs)

@@ -26,6 +26,7 @@ async def insert(conn: Conn, row: Job) -> UUID:
     values = {name: getattr(row, name) for name in names} | {
         "log": Jsonb(row.log),
         "arguments": Jsonb(row.arguments),
+        "result": Jsonb(row.result),
         "problem": None,
     }
     places = ", ".join(f"%({name})s" for name in names)
@@ -96,14 +97,39 @@ async def put_back(conn: Conn, job_id: UUID, epoch: int) -> bool:
     return cursor.rowcount == 1
 
 
-async def advance(conn: Conn, job_id: UUID, epoch: int, progress: float, message: str) -> bool:
+async def advance(
+    conn: Conn, job_id: UUID, epoch: int, progress: float, message: str, left_seconds: float | None
+) -> bool:
     """Show progress (never backwards); whether the run still owns the job."""
     cursor = await conn.execute(
-        """UPDATE jobs SET progress = GREATEST(progress, %(progress)s), message = %(message)s
+        """UPDATE jobs SET progress = GREATEST(progress, %(progress)s), message = %(message)s, left_seconds = %(left)s
         WHERE id = %(id)s AND epoch = %(epoch)s AND state = 'running'""",
-        {"id": job_id, "epoch": epoch, "progress": min(max(progress, 0.0), 1.0), "message": message},
+        {
+            "id": job_id,
+            "epoch": epoch,
+            "progress": min(max(progress, 0.0), 1.0),
+            "message": message,
+            "left": left_seconds,
+        },
     )
     return cursor.rowcount == 1
+
+
+async def weigh(conn: Conn, run_id: UUID, weight: float) -> None:
+    """Set what a run's stages weigh together, those too that have not been started."""
+    await conn.execute("UPDATE jobs SET weight = %s WHERE id = %s", [weight, run_id])
+
+
+async def sum_up(conn: Conn, run_id: UUID, now: datetime) -> None:
+    """Show a run's progress, which is its stages', weighted; and the time left at the rate so far."""
+    await conn.execute(
+        """UPDATE jobs r SET progress = GREATEST(r.progress, LEAST(0.99, made.done / r.weight)), message = 'processing',
+            left_seconds = CASE WHEN made.done > 0.02 * r.weight AND r.started_at < %(now)s THEN
+                GREATEST(r.weight - made.done, 0) * extract(epoch FROM %(now)s - r.started_at) / made.done END
+        FROM (SELECT COALESCE(sum(weight * progress), 0) AS done FROM jobs WHERE parent_id = %(id)s AND type <> 'extra') made
+        WHERE r.id = %(id)s AND r.state = 'running' AND r.weight > 0""",
+        {"id": run_id, "now": now},
+    )
 
 
 async def log(conn: Conn, job_id: UUID, text: str, now: datetime, *, retry: bool = False) -> None:
@@ -125,7 +151,7 @@ async def finish(conn: Conn, job: Job, new: JobState, now: datetime, message: st
     check_move(JOB_MOVES, "job", job.state, new)
     await conn.execute(
         """UPDATE jobs SET state = %(new)s, finished_at = %(now)s, message = %(message)s, problem = %(problem)s,
-        progress = CASE WHEN %(new)s = 'succeeded' THEN 1 ELSE progress END WHERE id = %(id)s""",
+        left_seconds = NULL, progress = CASE WHEN %(new)s = 'succeeded' THEN 1 ELSE progress END WHERE id = %(id)s""",
         {
             "id": job.id,
             "new": new,

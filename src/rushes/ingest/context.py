@@ -23,6 +23,7 @@ class Work:
     tenant: str
     priority: int = 0  # higher is earlier
     delay: float = 0  # seconds before it may start
+    stage: str = ""  # of a stage: its type, which says where it waits
 
 
 class Engine(Protocol):

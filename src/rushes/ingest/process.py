@@ -40,7 +40,13 @@ async def end_job(
     await events.append_job(conn, job, new, now, retries=job.retries, **facts)
 
 
-def queued_job(of: Asset | Job, type_: str, now: datetime, *, number: int = 0, arguments: Json | None = None) -> Job:
+def stage_work(stage: Job) -> Work:
+    return Work("stage", f"stage-{stage.id}", (str(stage.id),), stage.tenant, stage.priority, stage=stage.type)
+
+
+def queued_job(
+    of: Asset | Job, type_: str, now: datetime, *, number: int = 0, arguments: Json | None = None, weight: float = 1.0
+) -> Job:
     """A job of an asset, or a stage of another job, that waits for a worker."""
     asset_id, parent_id = (of.id, None) if isinstance(of, Asset) else (of.asset_id, of.id)
     return Job(
@@ -52,6 +58,8 @@ def queued_job(of: Asset | Job, type_: str, now: datetime, *, number: int = 0, a
         type=type_,
         number=number,
         arguments=arguments or {},
+        result={},
+        weight=weight,
         state=JobState.QUEUED,
         priority=of.priority,
         progress=0.0,
@@ -60,6 +68,7 @@ def queued_job(of: Asset | Job, type_: str, now: datetime, *, number: int = 0, a
         log=[],
         retries=0,
         deaths=0,
+        dead_letter=False,
         epoch=0,
         problem=None,
         created_at=now,

@@ -19,15 +19,14 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
-from dbos import DBOS, DBOSConfig, Queue, SetEnqueueOptions, SetWorkflowID
+from dbos import DBOS, DBOSConfig
 from dbos._serialization import DBOSPortableJSONSerializer
 
 from rushes.config import Settings
 from rushes.errors import Misconfigured
-from rushes.ingest.context import Work
 from rushes.pipeline.lease import SESSION, Lease
 from rushes.pipeline.outbox import ENGINE_VERSION
-from rushes.pipeline.queues import QUEUE_OF, QUEUES, engine_priority
+from rushes.pipeline.queues import QUEUES
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,22 +47,6 @@ class Run:
             return await function(*args)
 
         return await DBOS.run_step_async({"name": name}, body)
-
-    async def start(self, work: Work) -> None:
-        """Enqueue a child workflow. Running again finds the child that was started before."""
-        queue = QUEUE_OF[work.workflow]
-        options = SetEnqueueOptions(
-            priority=engine_priority(work.priority),
-            app_version=ENGINE_VERSION,
-            queue_partition_key=work.tenant if queue.by_tenant else None,
-        )
-        with SetWorkflowID(work.id), options:
-            await _queues[queue.name].enqueue_async(_registered[work.workflow], *work.args)
-
-
-# The engine itself is one a process; so are the functions and queues that it knows.
-_registered: dict[str, WorkflowFunction] = {}
-_queues: dict[str, Queue] = {}
 
 
 class Engine:
@@ -96,7 +79,7 @@ class Engine:
         # All queues are known. Each is served as soon as it is itself, and its work puts other work on others.
         self._ready = asyncio.Event()
         for name, function in workflows.items():
-            _registered[name] = DBOS.workflow(name=name, max_recovery_attempts=NO_LIMIT)(self._counted(function))
+            DBOS.workflow(name=name, max_recovery_attempts=NO_LIMIT)(self._counted(function))
 
     async def start(self) -> None:
         """Launch; from here on workflows run on this event loop."""
@@ -104,10 +87,10 @@ class Engine:
         DBOS.launch()
         for queue in QUEUES:
             limit = queue.per_worker or self._settings.worker_jobs
-            _queues[queue.name] = await DBOS.register_queue_async(
+            await DBOS.register_queue_async(
                 queue.name,
                 concurrency=queue.altogether,
-                worker_concurrency=limit,
+                worker_concurrency=limit + queue.for_others,
                 partition_worker_concurrency=limit if queue.by_tenant else None,
                 polling_interval_sec=queue.look_seconds,
                 on_conflict="always_update",

@@ -15,7 +15,7 @@ from psycopg.types.json import Json
 from rushes.db import Conn
 from rushes.errors import Misconfigured
 from rushes.ingest.context import Work
-from rushes.pipeline.queues import QUEUE_OF, engine_priority
+from rushes.pipeline.queues import place_of, queue_of
 
 ENDED = "completed_at < %s AND status IN ('SUCCESS', 'ERROR', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')"
 UNDER_WAY = "status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
@@ -26,7 +26,7 @@ class SqlEngine:
     """Implements `rushes.ingest.context.Engine`."""
 
     async def enqueue(self, conn: Conn, work: Work) -> None:
-        queue = QUEUE_OF[work.workflow]
+        queue = queue_of(work)
         await conn.execute(
             """SELECT dbos.enqueue_workflow(workflow_name => %s, queue_name => %s, positional_args => %s::json[],
             workflow_id => %s, app_version => %s, priority => %s, queue_partition_key => %s,
@@ -37,7 +37,7 @@ class SqlEngine:
                 [Json(argument) for argument in work.args],
                 work.id,
                 ENGINE_VERSION,
-                engine_priority(work.priority),
+                place_of(work),
                 work.tenant if queue.by_tenant else None,
                 timedelta(seconds=work.delay) if work.delay else None,
             ],

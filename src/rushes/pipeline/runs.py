@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+import time
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from rushes.db import Conn, assets, jobs
 from rushes.errors import Unavailable
 from rushes.ingest.context import Context
 from rushes.model import Job, JobState
+from rushes.pipeline.pace import Pace
 from rushes.tasks import put_down
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ class Ownership:
     job: Job
     progress: float = 0.0
     message: str = ""
-    before_beat: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+    pace: Pace = field(default_factory=Pace, repr=False)
 
     @property
     def epoch(self) -> int:
@@ -70,14 +72,25 @@ class Ownership:
         """Give signs of life; returns when the job is no longer this run's."""
         while True:
             try:
-                if self.before_beat is not None:
-                    await self.before_beat()
-                async with self.ctx.db.transaction() as conn:
-                    if not await jobs.advance(conn, self.job.id, self.epoch, self.progress, self.message):
-                        return
+                if not await self._beat():
+                    return
             except Unavailable as error:  # the lease decides how long that may last
                 log.warning("job %s: no sign of life: %s", self.job.id, error.message)
             await asyncio.sleep(BEAT)
+
+    async def _beat(self) -> bool:
+        """One sign of life; whether the job is still this run's."""
+        self.pace.saw(time.monotonic(), self.progress)
+        left = self.pace.left()
+        async with self.ctx.db.transaction() as conn:
+            if not await jobs.advance(conn, self.job.id, self.epoch, self.progress, self.message, left):
+                return False
+        if self.job.parent_id is not None:
+            async with (
+                self.ctx.db.transaction() as conn
+            ):  # of its own: rows of parents are locked before their children's
+                await jobs.sum_up(conn, self.job.parent_id, self.ctx.now())
+        return True
 
 
 async def claim(ctx: Context, job_id: UUID) -> Ownership | None:

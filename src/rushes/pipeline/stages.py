@@ -11,12 +11,13 @@ from pathlib import Path
 from uuid import UUID
 
 from rushes import events
-from rushes.db import assets, jobs, renditions
+from rushes.db import Conn, assets, jobs, renditions
 from rushes.errors import Problem, Rejected, Unavailable
 from rushes.ingest.context import Context
 from rushes.ingest.process import end_job
 from rushes.model import JobState, Json
 from rushes.pipeline.insist import insist, may_pass
+from rushes.pipeline.process import OWN_ERROR, stage_ended
 from rushes.pipeline.runs import Ownership, Replaced, claim, while_owned
 from rushes.pipeline.source import StoredSource
 from rushes.pipeline.work import FUNCTIONS, Bench, Stage
@@ -25,7 +26,6 @@ from rushes.storage import rendition_prefix
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 1.0  # seconds; doubles with each attempt, and is taken with full jitter
-OWN_ERROR = "Processing met an error of our own; the worker's log has it."
 
 
 async def run_stage(ctx: Context, bench: Bench, job_id: str) -> str:
@@ -92,11 +92,18 @@ async def _end(own: Ownership, state: JobState, message: str, problem: Json | No
             if problem is not None:
                 await jobs.log(conn, own.job.id, _log_text(problem), own.ctx.now())
             await end_job(conn, own.job, state, own.ctx.now(), message, problem)
+            await _let_go_on(own, conn)
     except Replaced:
         if not await _has_ended(own, state):
             await _clear(own)
             return "over"
     return str(state)
+
+
+async def _let_go_on(own: Ownership, conn: Conn) -> None:
+    asset = await assets.load(conn, own.job.asset_id, lock=True)
+    if asset is not None and own.job.parent_id is not None:
+        await stage_ended(own.ctx, conn, asset, own.job.parent_id, own.ctx.now())
 
 
 async def _has_ended(own: Ownership, state: JobState) -> bool:

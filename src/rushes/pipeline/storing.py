@@ -48,6 +48,7 @@ async def store(ctx: Context, own: Ownership, asset: Asset, made: Sequence[Outpu
             height=output.height,
             duration=output.duration,
             checksum=crc,
+            stage=own.job.type,
             recipe=output.recipe,
             extra=dict(output.extra),
             created_at=ctx.now(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rushes.media.sandbox import Sandbox
 from rushes.media.stills import make_stills
 from rushes.media.video import make_proxies
 from rushes.model import Asset, ChecksumAlgorithm, Json
+from rushes.pipeline.agenda import RETIRED
 from rushes.pipeline.runs import Ownership
 from rushes.pipeline.source import StoredSource
 from rushes.pipeline.storing import store
@@ -118,7 +119,7 @@ async def digest(stage: Stage) -> None:
         await assets.change(conn, asset.id, stage.ctx.now(), **changes)
 
 
-async def proxies(stage: Stage) -> None:
+async def encode(stage: Stage) -> None:
     """The video ladder."""
     threads = stage.ctx.settings.worker_threads
     made = await make_proxies(
@@ -134,20 +135,26 @@ async def stills(stage: Stage) -> None:
     )
 
 
-async def waveform(stage: Stage) -> None:
+async def sound(stage: Stage) -> None:
     """Peaks and their picture."""
     await _keep(
         stage, await make_waveform(stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report)
     )
 
 
-FUNCTIONS: dict[str, Callable[[Stage], Awaitable[None]]] = {
+async def retired(stage: Stage) -> None:
+    """A stage that a worker of an older release started: what it made is made by others now, which its run has too."""
+    stage.report(1.0, "made by another stage")
+
+
+FUNCTIONS: Mapping[str, Callable[[Stage], Awaitable[None]]] = {
     "identify": identify,
     "digest": digest,
-    "proxies": proxies,
     "stills": stills,
-    "waveform": waveform,
-}
+    "images": stills,
+    "sound": sound,
+    "encode": encode,
+} | dict.fromkeys(RETIRED, retired)
 
 
 def _info(stage: Stage) -> MediaInfo:

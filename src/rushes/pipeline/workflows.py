@@ -26,7 +26,7 @@ def workflows(ctx: Context, bench: Bench) -> Mapping[str, Callable[..., Coroutin
         return await run_verify(ctx, run, upload_id, attempt)
 
     async def process(job_id: str) -> str:
-        return await run_process(ctx, run, job_id)
+        return await run_process(ctx, job_id)
 
     async def stage(job_id: str) -> str:
         return await run_stage(ctx, bench, job_id)
