@@ -181,6 +181,9 @@ class Settings(BaseSettings):
         le=256,
         description="Media jobs a worker runs at once; the same for all workers of a database.",
     )
+    waveform_channels: int = Field(
+        1, ge=1, le=2, description="Channels of waveform peaks: 1 mixed, or 2, left and right."
+    )
     worker_threads: int = Field(0, ge=0, le=256, description="Threads an encoder may use; 0 means one a core.")
     takeover_seconds: float = Field(
         15, ge=2, description="How long a worker must have been gone before another takes its work."

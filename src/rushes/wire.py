@@ -355,7 +355,10 @@ class Checksum(Reply):
 class RenditionView(Reply):
     id: UUID
     name: str
-    type: str = Field(description="proxy, poster, sprite, sprite_vtt, waveform, waveform_image; there will be others.")
+    type: str = Field(
+        description="proxy, poster, sprite, sprite_vtt, waveform, waveform_data, waveform_image, spectrogram, preview, "
+        "hls_audio; there will be others."
+    )
     content_type: str
     size: int
     width: int | None

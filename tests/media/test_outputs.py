@@ -1,4 +1,4 @@
-"""Proxies, stills and waveforms of real files: what comes out, measured independently of the code that made it."""
+"""Proxies and stills of real files: what comes out, measured independently of the code that made it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageStat
 
 from rushes.errors import Rejected, Unavailable
-from rushes.media.audio import make_waveform
+from rushes.media.audio import make_sound
 from rushes.media.identify import identify
 from rushes.media.info import VideoInfo
 from rushes.media.outputs import Output, collect
@@ -97,7 +97,7 @@ async def test_sound_that_starts_late_stays_late(sandbox: Sandbox, job: Path, cl
     said = (await _run(FFMPEG, "-i", str(output.path), *measure)).decode()
     assert float(re.findall(r"silence_end: ([\d.]+)", said)[0]) == pytest.approx(1.0, abs=0.06)
     source = FileSource(clips("late_sound.mkv"))
-    peaks, _ = await make_waveform(source, await identify(source, job, sandbox), job, sandbox)
+    peaks = (await make_sound(source, await identify(source, job, sandbox), job, sandbox)).outputs[0]
     data = json.loads(peaks.path.read_text())["data"]
     assert next(n for n, value in enumerate(data) if value > 5) / 2 * 256 / 48000 == pytest.approx(1.0, abs=0.06)
 
@@ -254,40 +254,12 @@ async def test_a_picture_that_was_cut_off(sandbox: Sandbox, job: Path, clips: Cl
     assert caught.value.code == "truncated"
 
 
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "base.mp4"])
-async def test_waveforms(namespaces: Sandbox, job: Path, clips: Clips, name: str) -> None:
-    source = FileSource(clips(name))
-    peaks, image = await make_waveform(source, await identify(source, job, namespaces), job, namespaces)
-    read = json.loads(peaks.path.read_text())
-    assert {key: read[key] for key in ("version", "channels", "bits", "sample_rate", "samples_per_pixel")} == {
-        "version": 2, "channels": 1, "bits": 8, "sample_rate": 48000, "samples_per_pixel": 256,
-    }  # fmt: skip
-    assert len(read["data"]) == 2 * read["length"]
-    assert read["length"] * 256 / 48000 == pytest.approx(SECONDS, abs=0.1)
-    assert all(low <= high for low, high in zip(read["data"][::2], read["data"][1::2], strict=True))
-    assert min(read["data"]) < -20 < 20 < max(read["data"])
-    with Image.open(image.path) as picture:
-        assert picture.size == (image.width, image.height)
-        assert picture.getchannel("A").getextrema() == (0, 255)
-
-
-async def test_peaks_are_where_the_sound_is(sandbox: Sandbox, job: Path, tmp_path: Path) -> None:
-    path = tmp_path / "half.wav"
-    tone = "sine=frequency=440:sample_rate=44100:duration=2,volume='if(lt(t,1),0,1)':eval=frame"
-    await _run(FFMPEG, "-loglevel", "error", "-f", "lavfi", "-i", tone, str(path))
-    peaks, _ = await make_waveform(FileSource(path), await identify(FileSource(path), job, sandbox), job, sandbox)
-    data = json.loads(peaks.path.read_text())["data"]
-    middle = len(data) // 2
-    assert max(map(abs, data[: middle - 20])) <= 1
-    assert max(data[middle + 20 :]) == pytest.approx(16, abs=2)  # lavfi's sine is an eighth of full scale
-
-
 async def test_nothing_to_make_is_an_empty_list(namespaces: Sandbox, job: Path, clips: Clips) -> None:
     sound, silent = FileSource(clips("a.wav")), FileSource(clips("silent.mp4"))
     info = await identify(sound, job, namespaces)
     assert await make_proxies(sound, info, job, namespaces) == []
     assert await make_stills(sound, info, job, namespaces) == []
-    assert await make_waveform(silent, await identify(silent, job, namespaces), job, namespaces) == []
+    assert (await make_sound(silent, await identify(silent, job, namespaces), job, namespaces)).outputs == []
 
 
 def test_a_link_left_behind_is_not_published(tmp_path: Path) -> None:

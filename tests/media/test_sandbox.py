@@ -144,13 +144,15 @@ async def test_a_source_that_fails_is_never_a_short_file(
 ) -> None:
     source = Counted(clips("back.mp4"), fail_after=1_000_000, short=short)
     with pytest.raises(Unavailable) as caught:
-        await run_task(sandbox, "waveform", _waveform_arguments(), source, job, Limits())
+        await run_task(sandbox, "sound", _sound_arguments(), source, job, Limits())
     assert caught.value.code == "source_unreadable"
 
 
-def _waveform_arguments() -> dict[str, Any]:
-    names = {"json": "w.json", "image": "w.png", "width": 100, "height": 20}
-    return {"demuxer": "mov", "max_pixels": 1 << 24, "index": 1, "seconds": 3.0, **names}
+def _sound_arguments() -> dict[str, Any]:
+    files = {"json": "w.json", "data": "w.dat", "image": "w.png", "width": 100, "height": 20, "channels": 1}
+    drawn = {"file": "s.png", "width": 100, "height": 20, "lowest": 30, "floor": -100, "ceiling": 0}
+    what = {"index": 1, "meters": [1], "seconds": 3.0, "peaks": files, "spectrogram": drawn, "previews": []}
+    return {"demuxer": "mov", "max_pixels": 1 << 24} | what
 
 
 async def test_cancelling_kills_the_whole_group_at_once(namespaces: Sandbox, job: Path, clips: Clips) -> None:

@@ -89,6 +89,26 @@ async def change(conn: Conn, asset_id: UUID, now: datetime, **changes: Any) -> N
     await conn.execute(query.encode(), values | {"now": now, "id": asset_id})
 
 
+async def heard(conn: Conn, asset_id: UUID, loudness: dict[int, dict[str, Any]], duration: float | None) -> None:
+    """Add to the asset's facts what only listening tells: loudness by stream index; a duration where none was sure.
+
+    In place, so that other stages may add to them at the same time.
+    """
+    await conn.execute(
+        """UPDATE assets SET media = media
+            || jsonb_build_object('audio', (
+                SELECT jsonb_agg(track || coalesce(%(loudness)s::jsonb -> (track->>'index'), '{}') ORDER BY place)
+                FROM jsonb_array_elements(media->'audio') WITH ORDINALITY AS tracks (track, place)))
+            || CASE WHEN %(duration)s::float8 IS NULL THEN '{}' ELSE jsonb_build_object('duration', %(duration)s::float8) END
+        WHERE id = %(id)s""",
+        {
+            "loudness": Jsonb({str(i): {"loudness": v} for i, v in loudness.items()}),
+            "duration": duration,
+            "id": asset_id,
+        },
+    )
+
+
 async def next_epoch(conn: Conn, asset_id: UUID) -> int:
     """The number of a new run's claim; it names the place of everything that run makes."""
     cursor = await conn.execute("UPDATE assets SET epoch = epoch + 1 WHERE id = %s RETURNING epoch", [asset_id])

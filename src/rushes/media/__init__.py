@@ -10,6 +10,7 @@ pair.py       the messages of that socketpair; formats.py: which containers and 
 inside/       what runs in the child and touches users' bytes: the only code that imports av and PIL
 info.py       what identify found; identify.py asks for it
 ladder.py     which proxies a source gets and the ffmpeg arguments that make them: pure
-video.py, stills.py, audio.py    proxies; poster and sprite sheet; peaks and waveform
+video.py, stills.py, audio.py    proxies; poster and sprite sheet; waveform, spectrogram, loudness
+previews.py   what of a sound file is played: plan and verification, pure
 outputs.py, verify.py            what came out, and whether it is whole: pure
 """

@@ -38,6 +38,15 @@ class VideoInfo:
 
 
 @dataclass(frozen=True)
+class Loudness:
+    """By EBU R128; None where there is nothing but silence."""
+
+    integrated: float | None  # LUFS
+    true_peak: float | None  # dBTP
+    range: float | None  # LU
+
+
+@dataclass(frozen=True)
 class AudioInfo:
     index: int
     codec: str
@@ -48,6 +57,7 @@ class AudioInfo:
     bit_rate: int | None = None  # bits per second
     duration: float | None = None  # seconds
     language: str | None = None
+    loudness: Loudness | None = None  # known once the whole sound was heard
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from rushes.errors import Rejected
 from rushes.ingest.context import Context
 from rushes.ingest.policy import as_what, check_kind
 from rushes.ingest.verify import Reading, feed
-from rushes.media.audio import make_waveform
+from rushes.media.audio import make_sound
 from rushes.media.identify import identify as identify_media
 from rushes.media.info import MediaInfo
 from rushes.media.outputs import Output
@@ -136,10 +136,15 @@ async def stills(stage: Stage) -> None:
 
 
 async def sound(stage: Stage) -> None:
-    """Peaks and their picture."""
-    await _keep(
-        stage, await make_waveform(stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report)
+    """Peaks, waveform, spectrogram, loudness; what is played of a sound file."""
+    channels = stage.ctx.settings.waveform_channels
+    made = await make_sound(
+        stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report, channels=channels
     )
+    await _keep(stage, made.outputs)
+    async with stage.own.fenced() as conn:
+        loudness = {index: asdict(found) for index, found in made.loudness.items()}
+        await assets.heard(conn, stage.asset.id, loudness, made.duration)
 
 
 async def retired(stage: Stage) -> None:

@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from rushes.media.jail import landlock, libc, namespaces, seccomp
 
 SETUP_FAILED = 70
-_WITHOUT_PICTURES = ("rushes.media.inside.measure", "rushes.media.inside.offer", "rushes.media.inside.transcode")
+_WITHOUT_PICTURES = tuple(f"rushes.media.inside.{task}" for task in ("heard", "measure", "offer", "transcode"))
 _CPU_GRACE = 2  # seconds between SIGXCPU and SIGKILL
 
 
