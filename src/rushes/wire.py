@@ -356,7 +356,7 @@ class RenditionView(Reply):
     id: UUID
     name: str
     type: str = Field(
-        description="proxy, poster, sprite, sprite_vtt, waveform, waveform_data, waveform_image, spectrogram, preview, "
+        description="proxy, poster, image, sprite, sprite_vtt, waveform, waveform_data, waveform_image, spectrogram, preview, "
         "hls_audio; there will be others."
     )
     content_type: str

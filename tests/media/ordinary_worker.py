@@ -11,9 +11,9 @@ from typing import cast
 from rushes.media import sandbox as sandboxes
 from rushes.media.identify import identify
 from rushes.media.limits import Limits
+from rushes.media.posters import make_poster
 from rushes.media.sandbox import Mode, run_task
 from rushes.media.source import FileSource
-from rushes.media.stills import make_stills
 from rushes.media.video import make_proxies
 
 
@@ -24,7 +24,7 @@ async def main(mode: str, given: dict[str, object]) -> None:
     sandbox = await sandboxes.detect(cast("Mode", mode))
     source = FileSource(home / "turned.mov")
     info = await identify(source, job_dir, sandbox)
-    outputs = await make_proxies(source, info, job_dir, sandbox) + await make_stills(source, info, job_dir, sandbox)
+    outputs = await make_proxies(source, info, job_dir, sandbox) + await make_poster(source, info, job_dir, sandbox)
     given["worker"] = 1
     package = home / "tasks" / "deep"
     package.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Proxies and stills of real files: what comes out, measured independently of the code that made it."""
+"""Proxies of real files: what comes out, measured independently of the code that made it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from PIL import Image, ImageStat
 from rushes.errors import Rejected, Unavailable
 from rushes.media.audio import make_sound
 from rushes.media.identify import identify
-from rushes.media.info import VideoInfo
 from rushes.media.outputs import Output, collect
+from rushes.media.posters import make_poster
 from rushes.media.sandbox import Sandbox
 from rushes.media.source import FileSource
-from rushes.media.stills import make_stills, plan_sprite, sprite_vtt
+from rushes.media.sprites import make_sprite
 from rushes.media.video import Progress, make_proxies
 
 from .clips import FFMPEG, SECONDS, Clips, Counted
@@ -178,87 +178,12 @@ async def test_cancelled_proxies_leave_no_process(namespaces: Sandbox, job: Path
     assert alive(running) == []
 
 
-@pytest.mark.parametrize(
-    "name", ["a.mkv", "a.ts", "a.webm", "turned.mov", "black_start.mp4", "tiny.mp4", "flipped.mp4"]
-)
-async def test_stills_of_videos(namespaces: Sandbox, job: Path, clips: Clips, name: str) -> None:
-    source = FileSource(clips(name))
-    info = await identify(source, job, namespaces)
-    poster, sprite, vtt = await make_stills(source, info, job, namespaces)
-    assert info.video is not None
-    with Image.open(poster.path) as picture, Image.open(sprite.path) as sheet:
-        assert picture.size == (poster.width, poster.height) == (info.video.width, info.video.height)
-        statistics = ImageStat.Stat(picture.convert("L"))
-        assert sheet.size == (sprite.width, sprite.height)
-    assert 40 < statistics.mean[0] < 220
-    assert statistics.stddev[0] > 15
-    places = re.findall(r"sprite\.jpg#xywh=(\d+),(\d+),(\d+),(\d+)", vtt.path.read_text())
-    assert len(places) == sprite.extra["tiles"]
-    for x, y, width, height in (map(int, place) for place in places):
-        assert x + width <= (sprite.width or 0)
-        assert y + height <= (sprite.height or 0)
-
-
-async def test_tiles_show_their_own_time(namespaces: Sandbox, job: Path, clips: Clips) -> None:
-    """black_start is black up to 1.6 s and has a key frame every half second: the first tile is black, the last is
-    not.
-    """
-    source = FileSource(clips("black_start.mp4"))
-    _, sprite, _ = await make_stills(source, await identify(source, job, namespaces), job, namespaces)
-    with Image.open(sprite.path) as sheet:
-        width, height = sprite.extra["tile_width"], sprite.extra["tile_height"]
-        tiles = [sheet.convert("L").crop((n * width, 0, (n + 1) * width, height)) for n in range(sprite.extra["tiles"])]
-    brightness = [ImageStat.Stat(tile).mean[0] for tile in tiles]
-    assert brightness[0] < 24
-    assert brightness[-1] > 40
-
-
-@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tiff", "a.gif", "a.bmp"])
-async def test_posters_of_pictures(sandbox: Sandbox, job: Path, clips: Clips, name: str) -> None:
-    source = FileSource(clips(name))
-    [poster] = await make_stills(source, await identify(source, job, sandbox), job, sandbox)
-    with Image.open(poster.path) as picture, Image.open(clips(name)) as wanted:
-        assert (picture.format, picture.size) == ("JPEG", (640, 360))
-        [difference] = ImageStat.Stat(_difference(picture, wanted)).mean
-        assert difference < 6
-
-
-async def test_a_picture_turned_by_its_camera_with_transparency(sandbox: Sandbox, job: Path, tmp_path: Path) -> None:
-    turned = tmp_path / "turned.jpg"
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    exif[0x010F] = "A camera\nmaker"
-    Image.linear_gradient("L").resize((200, 100)).save(turned, exif=exif)
-    info = await identify(FileSource(turned), job, sandbox)
-    assert info.image is not None
-    assert (info.image.width, info.image.height, info.image.orientation) == (100, 200, 6)
-    assert info.tags["Make"] == "A camera\nmaker"
-    [poster] = await make_stills(FileSource(turned), info, job, sandbox)
-    assert (poster.width, poster.height) == (100, 200)
-    clear = tmp_path / "clear.png"
-    Image.new("RGBA", (50, 50), (0, 0, 0, 0)).save(clear)
-    info = await identify(FileSource(clear), job, sandbox)
-    assert info.image is not None
-    assert info.image.has_alpha
-    [poster] = await make_stills(FileSource(clear), info, job, sandbox)
-    with Image.open(poster.path) as picture:
-        assert picture.getpixel((25, 25)) == (255, 255, 255)
-
-
-@pytest.mark.parametrize("name", ["cut.jpg", "cut.png"])
-async def test_a_picture_that_was_cut_off(sandbox: Sandbox, job: Path, clips: Clips, name: str) -> None:
-    source = FileSource(clips(name))
-    info = await identify(source, job, sandbox)
-    with pytest.raises(Rejected) as caught:
-        await make_stills(source, info, job, sandbox)
-    assert caught.value.code == "truncated"
-
-
 async def test_nothing_to_make_is_an_empty_list(namespaces: Sandbox, job: Path, clips: Clips) -> None:
     sound, silent = FileSource(clips("a.wav")), FileSource(clips("silent.mp4"))
     info = await identify(sound, job, namespaces)
     assert await make_proxies(sound, info, job, namespaces) == []
-    assert await make_stills(sound, info, job, namespaces) == []
+    assert await make_poster(sound, info, job, namespaces) == []
+    assert await make_sprite(sound, info, job, namespaces) == []
     assert (await make_sound(silent, await identify(silent, job, namespaces), job, namespaces)).outputs == []
 
 
@@ -270,16 +195,3 @@ def test_a_link_left_behind_is_not_published(tmp_path: Path) -> None:
     for name in ("poster.jpg", "sprite.jpg", "empty.jpg", "missing.jpg"):
         with pytest.raises(Unavailable):
             collect(tmp_path, name, "poster", "image/jpeg")
-
-
-def test_sprite_plans() -> None:
-    video = VideoInfo(0, "h264", 1080, 1920, 1080, 1920, 0, "yuv420p", 8)
-    assert (plan_sprite(video, 4.02).times, plan_sprite(video, 4.02).pitch) == ((0.5, 1.5, 2.5, 3.5), 1.0)
-    plan = plan_sprite(video, 3600.0)
-    assert (plan.pitch, len(plan.times), plan.columns, plan.tile_width, plan.tile_height) == (60.0, 60, 10, 90, 160)
-    assert len(plan_sprite(video, 1e6).times) <= 100
-    assert plan_sprite(video, 0.0).times == (0.0,)
-    cues = sprite_vtt(plan, "sprite.jpg").split("\n\n")
-    assert cues[0] == "WEBVTT"
-    assert cues[12] == "00:11:00.000 --> 00:12:00.000\nsprite.jpg#xywh=90,160,90,160"
-    assert len(cues) == 61

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,27 +14,35 @@ from PIL import Image
 
 from rushes.errors import Rejected
 from rushes.media.identify import identify
+from rushes.media.images import make_images
+from rushes.media.inside import profiles
 from rushes.media.outputs import Output
 from rushes.media.sandbox import Sandbox
 from rushes.media.source import FileSource
-from rushes.media.stills import make_stills
 
+from .clips import Clips
 from .pictures import BLUE, GREEN, GREY, RED, corners, dng, quarters
 
 UPRIGHT = [RED, GREEN, BLUE, GREY]
 TURNED = [BLUE, RED, GREY, GREEN]  # a quarter turn clockwise
 
 
-async def _poster(sandbox: Sandbox, job: Path, path: Path) -> Image.Image:
-    outputs = await _stills(sandbox, job, path)
-    with Image.open(next(output.path for output in outputs if output.content_type == "image/jpeg")) as picture:
+async def _images(sandbox: Sandbox, job: Path, path: Path) -> dict[str, Output]:
+    source = FileSource(path)
+    made = await make_images(source, await identify(source, job, sandbox), job, sandbox)
+    return {output.name: output for output in made}
+
+
+def _opened(output: Output) -> Image.Image:
+    with Image.open(output.path) as picture:
         picture.load()
         return picture
 
 
-async def _stills(sandbox: Sandbox, job: Path, path: Path) -> list[Output]:
-    source = FileSource(path)
-    return await make_stills(source, await identify(source, job, sandbox), job, sandbox)
+async def _poster(sandbox: Sandbox, job: Path, path: Path) -> Image.Image:
+    """The largest in JPEG."""
+    made = await _images(sandbox, job, path)
+    return _opened([output for name, output in made.items() if name.startswith("poster") and name.endswith("jpg")][-1])
 
 
 def _near(picture: Image.Image, wanted: list[tuple[int, int, int]], slack: int = 8) -> None:
@@ -133,8 +142,121 @@ async def test_camera_raw_without_a_useful_preview_is_developed(
 async def test_camera_raw_that_was_cut_off(namespaces: Sandbox, job: Path, tmp_path: Path) -> None:
     dng(tmp_path / "cut.dng", cut=True)
     with pytest.raises(Rejected) as caught:
-        await _stills(namespaces, job, tmp_path / "cut.dng")
+        await _images(namespaces, job, tmp_path / "cut.dng")
     assert caught.value.code in {"undecodable", "truncated"}
+
+
+async def test_sizes_and_formats(sandbox: Sandbox, job: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "A camera\nmaker"
+    quarters(1200, 800).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    made = await _images(sandbox, job, tmp_path / "a.jpg")
+    posters = [f"poster-{side}.{ending}" for side in (320, 640, 1280) for ending in ("jpg", "webp")]
+    images = [f"image-{side}.{ending}" for side in (320, 1024, 2048) for ending in ("webp", "jpg", "avif")]
+    assert list(made) == posters + images
+    for name, output in made.items():
+        shown, side = _opened(output), int(name.split("-")[1].split(".")[0])
+        assert (output.type, shown.size) == (name.split("-")[0], (output.width, output.height))
+        assert max(shown.size) == min(side, 1200)
+        assert not shown.getexif()
+        assert output.content_type == f"image/{str(shown.format).lower()}"
+        _near(shown, TURNED)
+
+
+async def test_a_small_picture_is_not_enlarged(namespaces: Sandbox, job: Path, tmp_path: Path) -> None:
+    quarters(100, 60).save(tmp_path / "a.png")
+    made = await _images(namespaces, job, tmp_path / "a.png")
+    assert list(made) == ["poster-320.jpg", "poster-320.webp", "image-320.webp", "image-320.jpg", "image-320.avif"]
+    assert {(output.width, output.height) for output in made.values()} == {(100, 60)}
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "P", "RGB16"])
+async def test_what_is_transparent_stays_so_where_the_format_can(
+    namespaces: Sandbox, job: Path, tmp_path: Path, kind: str
+) -> None:
+    path, picture = tmp_path / "a.png", quarters(400, 300)
+    holes = Image.new("L", (400, 300), 255)
+    holes.paste(0, (200, 0, 400, 150))
+    if kind == "P":
+        picture = picture.quantize(8)
+        picture.save(path, transparency=picture.getpixel((300, 50)))
+    elif kind == "RGB16":
+        _png_rgba16(path, picture, holes)
+    else:
+        picture = picture.convert(kind)
+        picture.putalpha(holes)
+        picture.save(path)
+    made = await _images(namespaces, job, path)
+    for name in ("image-320.webp", "image-320.avif", "poster-320.webp"):
+        shown = _opened(made[name])
+        assert shown.mode == "RGBA"
+        assert (shown.getpixel((240, 60)) or (0,))[-1] < 8  # type: ignore[index]
+        assert (shown.getpixel((80, 60)) or (0,))[-1] > 247  # type: ignore[index]
+    flat = _opened(made["image-320.jpg"])
+    assert min(corners(flat)[1]) > 250
+    assert corners(flat)[3] == pytest.approx(GREY, abs=6)
+
+
+def _png_rgba16(path: Path, picture: Image.Image, alpha: Image.Image) -> None:
+    """A PNG of 16 bits a channel, written by hand: Pillow writes none."""
+    deep = np.dstack([np.asarray(picture), np.asarray(alpha)]).astype(">u2") * 257
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in deep)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", *picture.size, 16, 6, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    )
+
+
+# In Display P3 and in sRGB: a red beyond what sRGB holds, and a green by the matrix between them,
+# ((1.2249, -0.2249, 0), (-0.0421, 1.0421, 0), (-0.0196, -0.0786, 1.0983)), in linear light.
+WIDE = [((255, 0, 0), (255, 0, 0)), ((64, 128, 64), (32, 130, 55)), ((128, 128, 128), (128, 128, 128))]
+
+
+@pytest.mark.parametrize("carrier", ["jpeg", "png", "named"])
+async def test_wide_gamut_becomes_srgb(namespaces: Sandbox, job: Path, tmp_path: Path, carrier: str) -> None:
+    """Once by an embedded profile, once only named by a HEIC's colour box."""
+    for number, (coded, wanted) in enumerate(WIDE):
+        path, picture = tmp_path / f"{number}.{carrier}", Image.new("RGB", (64, 64), coded)
+        if carrier == "named":
+            heif = pillow_heif.from_pillow(picture)
+            nclx = {
+                "color_primaries": 12,
+                "transfer_characteristics": 13,
+                "matrix_coefficients": 6,
+                "full_range_flag": 1,
+            }
+            heif.save(path, quality=-1, chroma=444, save_nclx_profile=True, **nclx)
+        else:
+            picture.save(path, carrier.upper(), icc_profile=profiles.profile("display-p3"), quality=98)
+        shown = _opened((await _images(namespaces, job, path))["image-320.webp"])
+        assert "icc_profile" not in shown.info
+        assert corners(shown)[0] == pytest.approx(wanted, abs=5)
+
+
+async def test_a_broken_profile_is_no_reason_to_have_no_picture(namespaces: Sandbox, job: Path, tmp_path: Path) -> None:
+    quarters().save(tmp_path / "a.jpg", icc_profile=b"nonsense" * 40, quality=95)
+    _near(await _poster(namespaces, job, tmp_path / "a.jpg"), UPRIGHT)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
+async def test_an_animation_gets_a_small_film(namespaces: Sandbox, job: Path, tmp_path: Path, name: str) -> None:
+    """150 frames of 40 ms: the film has at most 60, and lasts as long."""
+    frames = [Image.new("RGB", (400, 200), (step * 97 % 256, step * 31 % 256, 90)) for step in range(150)]
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], duration=40, loop=0)
+    film = (await _images(namespaces, job, tmp_path / name))["animated.webp"]
+    assert (film.type, film.width, film.height, film.extra) == ("image", 320, 160, {"frames": 50})
+    with Image.open(film.path) as opened:
+        assert opened.n_frames == 50  # type: ignore[attr-defined]
+        lasting = 0
+        for number in range(50):
+            opened.seek(number)
+            opened.load()
+            lasting += opened.info["duration"]
+    assert lasting == 6000
 
 
 async def test_a_tiff_whose_directories_go_in_circles_is_not_followed_for_ever(
@@ -144,3 +266,21 @@ async def test_a_tiff_whose_directories_go_in_circles_is_not_followed_for_ever(
     with pytest.raises(Rejected) as caught:
         await identify(FileSource(tmp_path / "a.tiff"), job, namespaces)
     assert caught.value.code == "not_media"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tiff", "a.gif", "a.bmp"])
+async def test_real_detail(sandbox: Sandbox, job: Path, clips: Clips, name: str) -> None:
+    shown = await _poster(sandbox, job, clips(name))
+    with Image.open(clips(name)) as wanted:
+        assert shown.size == wanted.size == (640, 360)
+        small = [np.asarray(picture.convert("RGB").resize((160, 90))).astype(int) for picture in (shown, wanted)]
+    assert np.abs(small[0] - small[1]).mean() < 6
+
+
+@pytest.mark.parametrize("name", ["cut.jpg", "cut.png"])
+async def test_a_picture_that_was_cut_off(sandbox: Sandbox, job: Path, clips: Clips, name: str) -> None:
+    source = FileSource(clips(name))
+    info = await identify(source, job, sandbox)
+    with pytest.raises(Rejected) as caught:
+        await make_images(source, info, job, sandbox)
+    assert caught.value.code == "truncated"

@@ -204,7 +204,8 @@ async def test_detect_says_what_there_is() -> None:
 
 
 def test_av_never_enters_the_worker() -> None:
-    modules = "rushes.media.identify, rushes.media.video, rushes.media.stills, rushes.media.audio"
+    names = ("identify", "video", "posters", "sprites", "images", "audio")
+    modules = ", ".join(f"rushes.media.{name}" for name in names)
     code = f"import sys, {modules}; print([m for m in ('av', 'PIL', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -10,7 +10,9 @@ pair.py       the messages of that socketpair; formats.py: which containers and 
 inside/       what runs in the child and touches users' bytes: the only code that imports av and PIL
 info.py       what identify found; identify.py asks for it
 ladder.py     which proxies a source gets and the ffmpeg arguments that make them: pure
-video.py, stills.py, audio.py    proxies; poster and sprite sheet; waveform, spectrogram, loudness
+video.py, audio.py               proxies; waveform, spectrogram, loudness
+posters.py, sprites.py, images.py   a good frame; sheets of tiles with WebVTT; sizes of a picture
+written.py, sizes.py             whether pictures came out as ordered; which sizes there are: pure
 previews.py   what of a sound file is played: plan and verification, pure
 outputs.py, verify.py            what came out, and whether it is whole: pure
 """

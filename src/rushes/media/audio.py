@@ -18,8 +18,7 @@ from rushes.media.limits import Limits
 from rushes.media.outputs import Output, collect
 from rushes.media.sandbox import Sandbox, run_task
 from rushes.media.source import Source
-from rushes.media.stills import number
-from rushes.media.verify import check_seconds
+from rushes.media.verify import check_seconds, number
 from rushes.media.video import OnProgress, ignore_progress
 
 RECIPE = 1

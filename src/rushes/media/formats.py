@@ -16,6 +16,7 @@ WHITELIST = ",".join(DEMUXERS)
 
 # Pillow's names; camera raw is told by `inside/rawkind.py`. EPS is not among them: reading it starts Ghostscript.
 PICTURES = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "JPEG2000", "HEIF")
+RAW = ("dng", "raw")  # formats as identify names them
 
 
 def forced(format_name: str) -> str:

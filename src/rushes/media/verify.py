@@ -7,6 +7,7 @@ identify found.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from rushes.errors import Rejected, Unavailable
 from rushes.media.info import MediaInfo
@@ -71,3 +72,11 @@ def check_seconds(expected: float | None, found: float, what: str) -> None:
             "truncated",
             f"This file announces {expected:.1f} s of {what}, but only {found:.1f} s can be decoded.",
         )
+
+
+def number(result: dict[str, Any], name: str) -> int:
+    """A whole number that a task reported. Raises Unavailable for anything else."""
+    value = result.get(name)
+    if not isinstance(value, int) or value <= 0:
+        raise Unavailable("tool_crashed", "A media tool said something that makes no sense.")
+    return value

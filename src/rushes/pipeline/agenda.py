@@ -66,6 +66,7 @@ def _made(media: Json, size: int, picture: Picture) -> list[Item]:
             return sound
         case "video":
             return [
+                Item("poster", weight=1, after=("identify",)),
                 *([Item("copy", weight=0.5 + size / 100e6, after=("identify",))] if picture.copied else []),
                 Item("stills", weight=2, after=("identify",)),
                 *sound,

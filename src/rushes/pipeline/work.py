@@ -15,10 +15,12 @@ from rushes.ingest.policy import as_what, check_kind
 from rushes.ingest.verify import Reading, feed
 from rushes.media.audio import make_sound
 from rushes.media.identify import identify as identify_media
+from rushes.media.images import make_images
 from rushes.media.info import MediaInfo
 from rushes.media.outputs import Output
+from rushes.media.posters import make_poster
 from rushes.media.sandbox import Sandbox
-from rushes.media.stills import make_stills
+from rushes.media.sprites import make_sprite
 from rushes.media.video import make_proxies
 from rushes.model import Asset, ChecksumAlgorithm, Json
 from rushes.pipeline.agenda import RETIRED
@@ -128,11 +130,25 @@ async def encode(stage: Stage) -> None:
     await _keep(stage, made)
 
 
+async def poster(stage: Stage) -> None:
+    """A good frame of a video in three sizes."""
+    made = await make_poster(stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report)
+    await _keep(stage, made)
+
+
 async def stills(stage: Stage) -> None:
-    """Poster, sprite sheet, WebVTT."""
-    await _keep(
-        stage, await make_stills(stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report)
+    """A video's sprite sheets and their WebVTT."""
+    threads = stage.ctx.settings.worker_threads
+    made = await make_sprite(
+        stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report, threads=threads
     )
+    await _keep(stage, made)
+
+
+async def images(stage: Stage) -> None:
+    """A picture's posters and sizes."""
+    made = await make_images(stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report)
+    await _keep(stage, made)
 
 
 async def sound(stage: Stage) -> None:
@@ -155,8 +171,9 @@ async def retired(stage: Stage) -> None:
 FUNCTIONS: Mapping[str, Callable[[Stage], Awaitable[None]]] = {
     "identify": identify,
     "digest": digest,
+    "poster": poster,
     "stills": stills,
-    "images": stills,
+    "images": images,
     "sound": sound,
     "encode": encode,
 } | dict.fromkeys(RETIRED, retired)

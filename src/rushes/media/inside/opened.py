@@ -14,6 +14,7 @@ from av.container import InputContainer
 
 from rushes.media.formats import WHITELIST
 from rushes.media.inside.reader import Reader
+from rushes.media.inside.shared import View
 from rushes.media.inside.talk import Refused
 
 NOT_MEDIA = "This file is not a video, sound or picture that can be read"
@@ -21,7 +22,7 @@ _MAX_ERRORS = 0.5  # of the packets of a stream may fail to decode; ffmpeg's own
 
 
 @contextmanager
-def opened(reader: Reader, arguments: dict[str, Any], demuxer: str | None = None) -> Iterator[InputContainer]:
+def opened(reader: Reader | View, arguments: dict[str, Any], demuxer: str | None = None) -> Iterator[InputContainer]:
     """An input container with decoders bound to `max_pixels`. Raises Refused."""
     reader.seek(0)
     options = {"protocol_whitelist": "none", "format_whitelist": demuxer or WHITELIST, "max_streams": "1000"}
@@ -35,7 +36,7 @@ def opened(reader: Reader, arguments: dict[str, Any], demuxer: str | None = None
         yield container
 
 
-def refusal(reader: Reader, error: av.error.FFmpegError) -> Refused:
+def refusal(reader: Reader | View, error: av.error.FFmpegError) -> Refused:
     """Why a file could not be opened, as well as its first bytes tell."""
     reader.seek(0)
     head = reader.read(16)

@@ -51,6 +51,11 @@ def flat(picture: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
+def shown_as(picture: Image.Image) -> Image.Image:
+    """One frame of an animation, decoded, in sRGB."""
+    return _to_srgb(_plain(picture), picture.info.get("icc_profile"))
+
+
 def scaled(picture: Image.Image, side: int) -> Image.Image:
     """No side longer than `side`; itself where it already is so."""
     longest = max(picture.size)
@@ -157,6 +162,7 @@ def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     converted = (_by_profile(colours, profile) if profile else None) or _without_profile(colours)
     if alpha is not None and alpha.getextrema() != (255, 255):
         converted.putalpha(alpha)
+    converted.info.clear()  # of the source: Pillow would write its profile, now wrong, and its EXIF with the place
     return converted
 
 

@@ -1,0 +1,76 @@
+"""Key frames of a video, reached by seeking: what a picture of a moment costs is one seek and one decoded frame.
+
+A source without an index is searched by its demuxer, a damaged one may hold no key frame for long: what may be read in
+all is bounded (`shared.py`), and so are the packets looked at after a seek.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import av
+import av.error
+
+from rushes.media.inside.opened import opened
+from rushes.media.inside.shared import Shared, View
+
+_MOST_PACKETS = 3000  # after a seek; a key frame each ten seconds, between many sounds, is found
+_DAMAGED = (av.error.FFmpegError, OSError, ValueError)
+
+
+class KeyFrames:
+    """The key frames of one stream."""
+
+    def __init__(self, container: Any, stream: Any) -> None:
+        self._container = container
+        self._stream = stream
+
+    def packet(self, seconds: float) -> Any | None:
+        """The key frame at or before this time (counted from the file's first), still coded; None where there is none."""
+        start = self._container.start_time or 0
+        try:
+            self._container.seek(start + int(seconds * av.time_base))
+            for number, packet in enumerate(self._container.demux(self._stream)):
+                if number > _MOST_PACKETS:
+                    return None
+                if packet.is_keyframe and packet.size:
+                    return packet
+        except _DAMAGED:
+            return None
+        return None
+
+    def decoded(self, packet: Any) -> Any | None:
+        """Its frame; where the packet alone does not give one, what follows is decoded until there is one."""
+        for coded in self._following(packet):
+            try:
+                frames = coded.decode()
+            except _DAMAGED:
+                continue
+            if frames:
+                return frames[0]
+        return None
+
+    def _following(self, packet: Any) -> Iterator[Any]:
+        yield packet
+        try:
+            for number, later in enumerate(self._container.demux(self._stream)):
+                if number > _MOST_PACKETS:
+                    return
+                yield later
+        except _DAMAGED:
+            return
+
+
+@contextmanager
+def key_frames(
+    shared: Shared, arguments: dict[str, Any], *, fast: bool = False, threads: int = 0
+) -> Iterator[KeyFrames]:
+    """`fast` leaves out the loop filter, which nobody sees in a tile. Raises Refused."""
+    with opened(View(shared), arguments, arguments["demuxer"]) as container:
+        stream = container.streams.get(arguments["index"])[0]
+        options = {"max_pixels": str(arguments["max_pixels"]), "threads": str(threads)}
+        stream.codec_context.options = options | ({"skip_loop_filter": "all"} if fast else {})
+        stream.codec_context.skip_frame = "NONKEY"
+        yield KeyFrames(container, stream)
