@@ -380,6 +380,17 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs a list shows; None: whichever."""
+
+    state: JobState | None = None
+    type: str | None = None
+    asset_id: UUID | None = None
+    parent_id: UUID | None = None
+    dead_letter: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """What happened, appended in the transaction of the move it tells of. Events are in order by (xid, id)."""
 

@@ -162,18 +162,14 @@ class BeginUpload(Request):
     )
     title: NewTitle | None = None
     project_id: Line | None = Field(None, max_length=200, description="The project of a title made here.")
-    checksum_algorithm: ChecksumAlgorithm | None = Field(
-        None, description="A wish; the answer says which one the parts must carry."
-    )
+    checksum_algorithm: ChecksumAlgorithm | None = Field(None, description="A wish; the answer says which it is.")
     part_size: int | None = Field(None, ge=1, description="A wish; the answer says which one holds.")
     layout: Layout = Field(
         Layout.MULTIPART, description="`staged` parts are objects of their own, copied together as they land."
     )
     checksum: WholeChecksums = Field(default_factory=list)
     priority: int = Field(0, ge=-100, le=100, description="Higher is processed earlier.")
-    source: Line | None = Field(
-        None, max_length=500, description="Where the file came from: a camera, a card, an address."
-    )
+    source: Line | None = Field(None, max_length=500, description="Where it came from: a camera, a card, an address.")
     relative_path: Line | None = Field(None, max_length=4_000, description="The file's place in an uploaded folder.")
     region: Line | None = Field(None, max_length=100, description="Where it is to lie, on a server that has a choice.")
 
@@ -337,9 +333,7 @@ class StatusView(Reply):
     processing_state: AssetState
     held: Held
     size: int | None = Field(description="null while it is not known.")
-    verified: int | None = Field(
-        None, description="While a worker reads the whole object before it counts: bytes read so far."
-    )
+    verified: int | None = Field(None, description="Bytes read so far, while a worker reads all before it counts.")
     current_job: CurrentJob | None
     problem: Failure | None
 
@@ -423,6 +417,7 @@ class JobView(Reply):
     message: str
     log: list[LogLine]
     retries: int
+    dead_letter: bool = Field(False, description="It was tried as often as it may, and waits for a person.")
     error: Failure | None
     created_at: datetime
     started_at: datetime | None

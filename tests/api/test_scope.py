@@ -42,6 +42,8 @@ BODIES: dict[Operation, dict[str, Any]] = {
     ("PUT", "/v1/uploads/{upload_id}/content"): {},
     ("PATCH", "/v1/titles/{title_id}"): {"title": "taken over"},
     ("PATCH", "/v1/assets/{asset_id}"): {"filename": "taken over"},
+    ("POST", "/v1/assets/{asset_id}/process"): {},
+    ("PATCH", "/v1/jobs/{job_id}"): {"priority": 1},
     ("POST", "/v1/uploads"): {"filename": "x.mov", "size": 1},
     ("POST", "/v1/titles"): {"title": "x"},
 }

@@ -18,7 +18,7 @@ from rushes import main
 from rushes.config import Settings
 from rushes.errors import Conflict
 from rushes.events import moves
-from rushes.ingest import abort, assets, begin, complete, expiry, finalize, grant, process
+from rushes.ingest import abort, assets, begin, complete, expiry, finalize, grant, process, reprocess
 from rushes.ingest.context import Context
 from rushes.ingest.sweeping import Sweep
 from rushes.model import (
@@ -128,7 +128,7 @@ class Walk:
         return upload
 
     async def again(self, upload: Upload) -> UUID:
-        return (await process.reprocess(self.ctx, self.who, upload.asset_id)).id
+        return (await reprocess.reprocess(self.ctx, self.who, upload.asset_id)).id
 
 
 async def uploads_that_come_to_nothing(walk: Walk) -> None:

@@ -11,7 +11,7 @@ import pytest
 from rushes.config import Settings
 from rushes.db import assets as asset_rows
 from rushes.errors import Conflict
-from rushes.ingest import assets, process
+from rushes.ingest import assets, process, reprocess
 from rushes.ingest.context import Context
 from rushes.model import JobState, Principal, Role
 from rushes.pipeline import stages
@@ -85,7 +85,7 @@ async def test_whoever_wins_no_row_is_stuck(apart: Settings, alone: Context, rac
             upload = await ingest_without_worker(alone, WHO, picture(5), "a.png")
             asset_id = upload.asset_id
         else:
-            await process.reprocess(alone, WHO, asset_id)
+            await reprocess.reprocess(alone, WHO, asset_id)
     assert await _deadlocks(apart) == deadlocks
 
 

@@ -10,10 +10,12 @@ from rushes import wire
 from rushes.api import views
 from rushes.api.auth import Ctx, Who
 from rushes.api.paging import Cursor, Limit, paged
-from rushes.ingest import assets, process
+from rushes.ingest import assets, reprocess
 from rushes.ingest.links import Links
 from rushes.model import AssetState
+from rushes.wire_jobs import ProcessRequest
 
+ALL = ProcessRequest()
 router = APIRouter(prefix="/assets", tags=["assets"])
 
 
@@ -61,6 +63,7 @@ async def delete_asset(ctx: Ctx, who: Who, asset_id: UUID) -> None:
 
 
 @router.post("/{asset_id}/process", status_code=status.HTTP_202_ACCEPTED)
-async def process_asset(ctx: Ctx, who: Who, asset_id: UUID) -> wire.JobView:
-    """Process again; what is published stays readable meanwhile."""
-    return views.job(await process.reprocess(ctx, who, asset_id))
+async def process_asset(ctx: Ctx, who: Who, asset_id: UUID, wanted: ProcessRequest = ALL) -> wire.JobView:
+    """Process again, all of it or some; what is published stays readable meanwhile."""
+    wish = reprocess.Wish(tuple(wanted.stages), tuple(wanted.renditions), wanted.outdated, wanted.priority)
+    return views.job(await reprocess.reprocess(ctx, who, asset_id, wish))

@@ -161,6 +161,7 @@ def job(row: Job) -> wire.JobView:
         message=row.message,
         log=[wire.LogLine(at=datetime.fromisoformat(line["at"]), text=line["text"]) for line in row.log],
         retries=row.retries,
+        dead_letter=row.dead_letter,
         error=failure(row.problem),
         created_at=row.created_at,
         started_at=row.started_at,

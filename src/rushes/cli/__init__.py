@@ -22,6 +22,7 @@ from rushes.cli import (
     exits,
     get,
     ingest,
+    jobs,
     login,
     ls,
     pause,
@@ -90,6 +91,7 @@ def _app() -> typer.Typer:
         ls.ls,
         status.status,
         rm.rm,
+        jobs.process,
         events.events,
         usage.usage,
         up.up,
@@ -104,6 +106,7 @@ def _app() -> typer.Typer:
     ):
         app.command()(function)
     app.add_typer(titles.app(), name="titles")
+    app.add_typer(jobs.app(), name="jobs")
     app.add_typer(tenant.app(), name="tenant")
     app.callback(help=HELP, epilog=EPILOG)(_options)
     return app

@@ -36,6 +36,7 @@ from rushes.wire import (
     UsageView,
     WantedPart,
 )
+from rushes.wire_jobs import JobPatch, ProcessRequest
 
 T = TypeVar("T")
 
@@ -173,6 +174,10 @@ class Assets:
     def delete(self, asset_id: UUID) -> None:
         self._caller.call("DELETE", f"v1/assets/{asset_id}")
 
+    def process(self, asset_id: UUID, wanted: ProcessRequest | None = None) -> JobView:
+        """Process again, all of it or some; what is published stays readable meanwhile. The run's job."""
+        return self._caller.call("POST", f"v1/assets/{asset_id}/process", JobView, body=wanted or ProcessRequest())
+
     def page(
         self,
         *,
@@ -199,10 +204,28 @@ class Jobs:
         return self._caller.call("GET", f"v1/jobs/{job_id}", JobView)
 
     def page(
-        self, *, asset_id: UUID | None = None, limit: int | None = None, cursor: str | None = None
+        self,
+        *,
+        asset_id: UUID | None = None,
+        parent_id: UUID | None = None,
+        status: str | None = None,
+        type_: str | None = None,
+        dead_letter: bool | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
     ) -> Page[JobView]:
-        query = {"asset_id": asset_id, "limit": limit, "cursor": cursor}
-        return self._caller.call("GET", "v1/jobs", Page[JobView], query=query)
+        """The newest first. A `process` job is the parent of the stages that it runs."""
+        dead = None if dead_letter is None else str(dead_letter).lower()
+        query = {"asset_id": asset_id, "parent_id": parent_id, "status": status, "type": type_, "dead_letter": dead}
+        return self._caller.call("GET", "v1/jobs", Page[JobView], query=query | {"limit": limit, "cursor": cursor})
+
+    def all(self, /, **wanted: Any) -> Iterator[JobView]:
+        """Every job that matches, as `page` takes it, the newest first, page by page."""
+        return _pages(lambda cursor: self.page(**wanted, cursor=cursor))
+
+    def prioritize(self, job_id: UUID, priority: int) -> JobView:
+        """Have the job's run processed earlier (higher) or later than others."""
+        return self._caller.call("PATCH", f"v1/jobs/{job_id}", JobView, body=JobPatch(priority=priority))
 
     def retry(self, job_id: UUID) -> JobView:
         return self._caller.call("POST", f"v1/jobs/{job_id}/retry", JobView)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields
 from datetime import datetime
 from uuid import UUID
 
@@ -9,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from rushes.db.database import Conn, columns, fetch_all, fetch_one, row_of
 from rushes.db.scope import scope_args
-from rushes.model import JOB_MOVES, Job, JobState, Json, Principal, check_move
+from rushes.model import JOB_MOVES, Job, JobFilter, JobState, Json, Principal, check_move
 
 JOB = row_of(Job, state=JobState)
 COLUMNS = columns(Job)
@@ -50,14 +52,14 @@ async def load(conn: Conn, job_id: UUID, *, lock: bool = False) -> Job | None:
     return await fetch_one(conn, JOB, f"SELECT {COLUMNS} FROM jobs WHERE id = %(id)s{_lock(lock)}", {"id": job_id})
 
 
-async def page(
-    conn: Conn, who: Principal, state: JobState | None, asset_id: UUID | None, before: UUID | None, limit: int
-) -> list[Job]:
-    query = f"""SELECT {COLUMNS} FROM jobs WHERE {SCOPE} AND (%(before)s::uuid IS NULL OR id < %(before)s)
-        AND (%(state)s::text IS NULL OR state = %(state)s) AND (%(asset)s::uuid IS NULL OR asset_id = %(asset)s)
+async def page(conn: Conn, who: Principal, wanted: JobFilter, before: UUID | None, limit: int) -> list[Job]:
+    """The newest first."""
+    named = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
+    given = {name: value for name, value in named.items() if value is not None}
+    also = "".join(f" AND {name} = %({name})s" for name in given)  # names of our own
+    query = f"""SELECT {COLUMNS} FROM jobs WHERE {SCOPE} AND (%(before)s::uuid IS NULL OR id < %(before)s){also}
         ORDER BY id DESC LIMIT %(limit)s"""
-    args = {"before": before, "limit": limit, "state": state, "asset": asset_id}
-    return await fetch_all(conn, JOB, query, args | scope_args(who))
+    return await fetch_all(conn, JOB, query, {"before": before, "limit": limit} | given | scope_args(who))
 
 
 async def current(conn: Conn, asset_id: UUID) -> Job | None:
@@ -146,18 +148,55 @@ async def log(conn: Conn, job_id: UUID, text: str, now: datetime, *, retry: bool
     )
 
 
-async def finish(conn: Conn, job: Job, new: JobState, now: datetime, message: str, problem: Json | None = None) -> None:
+async def take_over(conn: Conn, old_run: UUID, new_run: UUID) -> None:
+    """Make the stages of a run that succeeded those of another."""
+    await conn.execute(
+        "UPDATE jobs SET parent_id = %s WHERE parent_id = %s AND state = 'succeeded'", [new_run, old_run]
+    )
+
+
+async def run_before(conn: Conn, run: Job) -> UUID | None:
+    """The asset's run before this one."""
+    cursor = await conn.execute(
+        "SELECT id FROM jobs WHERE asset_id = %s AND parent_id IS NULL AND id < %s ORDER BY id DESC LIMIT 1",
+        [run.asset_id, run.id],
+    )
+    row = await cursor.fetchone()
+    return None if row is None else UUID(str(row[0]))
+
+
+async def set_priority(conn: Conn, job_ids: Sequence[UUID], priority: int) -> None:
+    await conn.execute("UPDATE jobs SET priority = %s WHERE id = ANY(%s)", [priority, list(job_ids)])
+
+
+async def leave_dead_letters(conn: Conn, asset_id: UUID) -> None:
+    """An asset that is processed anew waits for nobody."""
+    await conn.execute("UPDATE jobs SET dead_letter = false WHERE asset_id = %s AND dead_letter", [asset_id])
+
+
+async def finish(
+    conn: Conn,
+    job: Job,
+    new: JobState,
+    now: datetime,
+    message: str,
+    problem: Json | None = None,
+    *,
+    dead_letter: bool = False,
+) -> None:
     """End a locked job. Raises `Conflict` for an illegal move."""
     check_move(JOB_MOVES, "job", job.state, new)
     await conn.execute(
         """UPDATE jobs SET state = %(new)s, finished_at = %(now)s, message = %(message)s, problem = %(problem)s,
-        left_seconds = NULL, progress = CASE WHEN %(new)s = 'succeeded' THEN 1 ELSE progress END WHERE id = %(id)s""",
+        left_seconds = NULL,
+        dead_letter = %(dead)s, progress = CASE WHEN %(new)s = 'succeeded' THEN 1 ELSE progress END WHERE id = %(id)s""",
         {
             "id": job.id,
             "new": new,
             "now": now,
             "message": message,
             "problem": None if problem is None else Jsonb(problem),
+            "dead": dead_letter,
         },
     )
 

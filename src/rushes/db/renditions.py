@@ -37,6 +37,15 @@ async def readable(conn: Conn, assets: Sequence[Asset]) -> dict[UUID, list[Rendi
     return found
 
 
+async def take_over(conn: Conn, old_run: UUID, new_run: UUID, anew: Sequence[str]) -> None:
+    """Make a run's renditions another's, but for those of stages that it has made anew, and of names that it has."""
+    await conn.execute(
+        """UPDATE renditions SET job_id = %(new)s WHERE job_id = %(old)s AND stage <> ALL(%(anew)s)
+        AND name NOT IN (SELECT name FROM renditions WHERE job_id = %(new)s)""",
+        {"old": old_run, "new": new_run, "anew": list(anew)},
+    )
+
+
 async def of_job(conn: Conn, job_id: UUID) -> list[Rendition]:
     query = f"SELECT {COLUMNS} FROM renditions WHERE job_id = %(id)s ORDER BY name"
     return await fetch_all(conn, RENDITION, query, {"id": job_id})

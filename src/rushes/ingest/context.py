@@ -35,6 +35,9 @@ class Engine(Protocol):
     async def enqueue(self, conn: Conn, work: Work) -> None:
         """Start `work` when, and only when, the caller's transaction commits."""
 
+    async def move(self, conn: Conn, work: Work) -> None:
+        """Give work that waits yet the place in its queue that its priority says now."""
+
     async def under_way(self, conn: Conn, ids: Sequence[str]) -> bool:
         """Whether any workflow of these ids, or of one that goes on with "-" after such, waits or runs."""
 

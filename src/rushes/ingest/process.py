@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 from rushes import events
-from rushes.db import Conn, assets, jobs, uploads
+from rushes.db import Conn, assets, jobs
 from rushes.errors import Conflict, NotFound
 from rushes.ingest.context import Context, Work
 from rushes.ingest.tokens import check_reach
-from rushes.model import Asset, AssetState, Job, JobState, Json, Principal, UploadState, new_id
+from rushes.model import Asset, AssetState, Job, JobFilter, JobState, Json, Principal, new_id
 
 
-async def start_processing(ctx: Context, conn: Conn, asset: Asset, now: datetime) -> Job:
+async def start_processing(
+    ctx: Context, conn: Conn, asset: Asset, now: datetime, *, arguments: Json | None = None, priority: int | None = None
+) -> Job:
     """Start a new run on a locked asset whose original is whole. Raises `Conflict` when the asset's state forbids it."""
-    job = queued_job(asset, "process", now)
+    job = queued_job(asset, "process", now, arguments=arguments)
+    if priority is not None:
+        job = replace(job, priority=priority)
+    await jobs.leave_dead_letters(conn, asset.id)
     await add_job(conn, job, now)
     await assets.move(conn, asset, AssetState.PROCESSING, now, job_id=job.id, problem=None)
-    await ctx.engine.enqueue(conn, Work("process", f"process-{job.id}", (str(job.id),), asset.tenant, asset.priority))
+    await ctx.engine.enqueue(conn, process_work(job))
     await events.append(conn, "processing_queued", asset, now, job_id=str(job.id))
     return job
 
@@ -32,12 +38,23 @@ async def add_job(conn: Conn, job: Job, now: datetime) -> UUID:
 
 
 async def end_job(
-    conn: Conn, job: Job, new: JobState, now: datetime, message: str, problem: Json | None = None
+    conn: Conn,
+    job: Job,
+    new: JobState,
+    now: datetime,
+    message: str,
+    problem: Json | None = None,
+    *,
+    dead_letter: bool = False,
 ) -> None:
     """End a locked job, with its event. Raises `Conflict` for an illegal move."""
-    await jobs.finish(conn, job, new, now, message, problem)
+    await jobs.finish(conn, job, new, now, message, problem, dead_letter=dead_letter)
     facts = {} if problem is None else {"code": problem["code"], "message": problem["message"]}
     await events.append_job(conn, job, new, now, retries=job.retries, **facts)
+
+
+def process_work(run: Job) -> Work:
+    return Work("process", f"process-{run.id}", (str(run.id),), run.tenant, run.priority)
 
 
 def stage_work(stage: Job) -> Work:
@@ -77,30 +94,11 @@ def queued_job(
     )
 
 
-async def reprocess(ctx: Context, who: Principal, asset_id: UUID) -> Job:
-    """Process again. What is published stays readable until the new run publishes."""
-    async with ctx.db.transaction() as conn:
-        asset = await assets.get(conn, who, asset_id, lock=True)
-        if asset is None:
-            raise NotFound("asset_not_found", "There is no such asset.")
-        check_reach(who)
-        upload = await uploads.load(conn, asset.upload_id)
-        if upload is None or upload.state is not UploadState.INGESTED:
-            raise Conflict("asset_not_ingested", "The original is not whole; there is nothing to process.")
-        return await start_processing(ctx, conn, asset, ctx.now())
-
-
-async def retry_job(ctx: Context, who: Principal, job_id: UUID) -> Job:
-    """Run a failed or cancelled job's asset again. Raises `NotFound`, `Conflict`."""
-    job = await find_job(ctx, who, job_id)
-    check_reach(who)
-    if job.state not in {JobState.FAILED, JobState.CANCELLED}:
-        raise Conflict(f"job_{job.state}", f"This job is {job.state}; only failed and cancelled jobs can be retried.")
-    return await reprocess(ctx, who, job.asset_id)
-
-
 async def cancel_job(ctx: Context, who: Principal, job_id: UUID) -> Job:
-    """Stop a run with everything that belongs to it; the asset shows `failed` unless something is published."""
+    """Stop a run with everything that belongs to it; the asset shows `failed` unless something is published.
+
+    What a published asset gets in addition stops alone.
+    """
     asset_id = (await find_job(ctx, who, job_id)).asset_id
     check_reach(who)
     async with ctx.db.transaction() as conn:
@@ -110,6 +108,9 @@ async def cancel_job(ctx: Context, who: Principal, job_id: UUID) -> Job:
         assert job is not None, "jobs keep their rows"
         if job.state not in {JobState.QUEUED, JobState.RUNNING} or asset.job_id not in {job.id, job.parent_id}:
             raise Conflict(f"job_{job.state}", f"This job is {job.state}; there is nothing to cancel.")
+        if asset.state is AssetState.PUBLISHED:  # what its run makes in addition
+            await end_job(conn, job, JobState.CANCELLED, ctx.now(), "cancelled")
+            return replace(job, state=JobState.CANCELLED, finished_at=ctx.now(), message="cancelled")
         problem = {"code": "cancelled", "message": "Processing was cancelled. Start it again when you like."}
         await stop_run(conn, asset, ctx.now())
         if asset.published_job_id is not None:
@@ -117,6 +118,25 @@ async def cancel_job(ctx: Context, who: Principal, job_id: UUID) -> Job:
         else:
             await assets.move(conn, asset, AssetState.FAILED, ctx.now(), problem=problem)
         await events.append(conn, "processing_cancelled", asset, ctx.now(), job_id=str(job.id))
+    return await find_job(ctx, who, job_id)
+
+
+async def prioritize(ctx: Context, who: Principal, job_id: UUID, priority: int) -> Job:
+    """Move what waits of the job's run forward or back among what others wait for. Raises `NotFound`, `Conflict`."""
+    job = await find_job(ctx, who, job_id)
+    check_reach(who)
+    async with ctx.db.transaction() as conn:
+        await assets.load(conn, job.asset_id, lock=True)  # no stage is added meanwhile
+        run = await jobs.load(conn, job.parent_id or job.id, lock=True)
+        assert run is not None, "jobs keep their rows"
+        family = [run, *await jobs.children(conn, run.id, lock=True)]
+        open_ = [one for one in family if one.state in {JobState.QUEUED, JobState.RUNNING}]
+        if not open_:
+            raise Conflict(f"job_{run.state}", f"This job is {run.state}; nothing of it waits.")
+        await jobs.set_priority(conn, [one.id for one in open_], priority)
+        for one in open_:
+            work = process_work(one) if one.parent_id is None else stage_work(one)
+            await ctx.engine.move(conn, replace(work, priority=priority))
     return await find_job(ctx, who, job_id)
 
 
@@ -134,11 +154,9 @@ async def stop_run(conn: Conn, asset: Asset, now: datetime, *, spare: str | None
             await end_job(conn, job, JobState.CANCELLED, now, "cancelled")
 
 
-async def page(
-    ctx: Context, who: Principal, *, state: JobState | None, asset_id: UUID | None, before: UUID | None, limit: int
-) -> list[Job]:
+async def page(ctx: Context, who: Principal, wanted: JobFilter, before: UUID | None, limit: int) -> list[Job]:
     async with ctx.db.transaction() as conn:
-        return await jobs.page(conn, who, state, asset_id, before, limit)
+        return await jobs.page(conn, who, wanted, before, limit)
 
 
 async def find_job(ctx: Context, who: Principal, job_id: UUID) -> Job:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from rushes.model import Job, JobState, Json
 
-Wish = Collection[str] | None  # the types of stage that are to run; None: all
+Wish = frozenset[str] | None  # the types of stage that are to run; None: all
 FAILED = frozenset({JobState.FAILED, JobState.CANCELLED})
 RETIRED = frozenset({"proxies", "waveform"})  # types that older releases started; other stages do their work now
 TOGETHER = frozenset({"copy", "encode", "join"})  # make one picture's renditions: none of them anew without the others
@@ -47,12 +47,19 @@ def agenda(media: Json | None, size: int, picture: Picture, wish: Wish = None) -
     """
     first = [Item("identify"), Item("digest", weight=0.2 + size / 300e6)]
     if wish is not None:
-        wanted = {*wish, *(TOGETHER if TOGETHER & set(wish) else ())}
-        first = [item for item in first if item.type in wanted]
-        return [*first, *(item for item in _made(media or {}, size, picture) if item.type in wanted)]
+        first = [item for item in first if item.type in wish]
+        return [*first, *(item for item in _made(media or {}, size, picture) if item.type in wish)]
     if media is None:
         return first
     return [*first, *_made(media, size, picture)]
+
+
+def wished(arguments: Json, outdated: Collection[str] = ()) -> Wish:
+    """What a run is asked to make, by its job's arguments; `outdated` are the stages that an older recipe ran."""
+    if "stages" not in arguments:
+        return None
+    wish = {*arguments["stages"], *(outdated if arguments.get("outdated") else ())}
+    return frozenset(wish | TOGETHER if TOGETHER & wish else wish)
 
 
 def _made(media: Json, size: int, picture: Picture) -> list[Item]:

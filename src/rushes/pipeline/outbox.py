@@ -43,6 +43,12 @@ class SqlEngine:
             ],
         )
 
+    async def move(self, conn: Conn, work: Work) -> None:
+        await conn.execute(
+            "UPDATE dbos.workflow_status SET priority = %s WHERE workflow_uuid = %s AND status = 'ENQUEUED'",
+            [place_of(work), work.id],
+        )
+
     async def under_way(self, conn: Conn, ids: Sequence[str]) -> bool:
         cursor = await conn.execute(
             f"""SELECT EXISTS (SELECT FROM dbos.workflow_status WHERE {UNDER_WAY}

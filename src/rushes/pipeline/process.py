@@ -21,6 +21,7 @@ from rushes.model import Asset, AssetState, Job, JobState, Json
 from rushes.pipeline import agenda
 from rushes.pipeline.agenda import Item
 from rushes.pipeline.insist import insist
+from rushes.pipeline.work import is_outdated
 
 log = logging.getLogger(__name__)
 
@@ -81,20 +82,33 @@ async def _go_on(ctx: Context, conn: Conn, asset: Asset, run: Job, now: datetime
         ended = {"code": "stage_failed", "message": f"The stage {stage.type!r} ended as {stage.state}."}
         await fail(conn, asset, run, now, stage.problem or ended)
         return "failed"
-    facts = _facts(asset, stages)
-    items = agenda.agenda(facts, asset.size, agenda.Picture())
+    wish = agenda.wished(run.arguments, await _outdated(conn, asset, run))
+    facts = _facts(asset, stages, wish)
+    items = agenda.agenda(facts, asset.size, agenda.Picture(), wish)
     await jobs.weigh(conn, run.id, agenda.weight(items, facts, asset.size))
     await jobs.sum_up(conn, run.id, now)
     if facts is not None and agenda.complete(items, stages):
+        if wish is not None and asset.published_job_id is not None:
+            await renditions.take_over(conn, asset.published_job_id, run.id, sorted(wish))
         await publish(ctx, conn, asset, run, items, now)
         return "published"
     await _start(ctx, conn, run, agenda.due(items, stages), now)
     return "running"
 
 
-def _facts(asset: Asset, stages: Sequence[Job]) -> Json | None:
-    """What this run has found out about the file."""
-    known = any(stage.type == "identify" and stage.state is JobState.SUCCEEDED for stage in stages)
+async def _outdated(conn: Conn, asset: Asset, run: Job) -> set[str]:
+    """The stages whose renditions in the published run are of an older recipe than today's."""
+    if not run.arguments.get("outdated") or asset.published_job_id is None:
+        return set()
+    made = await renditions.of_job(conn, asset.published_job_id)
+    return {row.stage for row in made if is_outdated(row)}
+
+
+def _facts(asset: Asset, stages: Sequence[Job], wish: agenda.Wish) -> Json | None:
+    """What is known about the file: by this run, if it is to find out."""
+    known = (wish is not None and "identify" not in wish) or any(
+        stage.type == "identify" and stage.state is JobState.SUCCEEDED for stage in stages
+    )
     return (asset.media or {}) if known else None
 
 

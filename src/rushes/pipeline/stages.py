@@ -7,6 +7,7 @@ import errno
 import logging
 import random
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
@@ -28,6 +29,15 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE = 1.0  # seconds; doubles with each attempt, and is taken with full jitter
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """How a stage ended for good. A dead letter: not by the file's fault as far as we can tell, and trying did not help."""
+
+    message: str
+    problem: Json
+    dead_letter: bool
+
+
 async def run_stage(ctx: Context, bench: Bench, job_id: str) -> str:
     """Returns "succeeded", "failed", or "over" when the job was cancelled or taken over."""
     own = await insist(lambda: claim(ctx, UUID(job_id)))
@@ -44,14 +54,13 @@ async def run_stage(ctx: Context, bench: Bench, job_id: str) -> str:
         await _put_back(own)
         raise
     except Problem as problem:
-        state, message, described = JobState.FAILED, problem.message, _described(problem)
+        ended = _Failure(problem.message, _described(problem), problem.code == "worker_lost" or may_pass(problem))
     except Exception as error:
         log.exception("job %s (%s) met an error of our own", own.job.id, own.job.type)
-        state, message = JobState.FAILED, OWN_ERROR
-        described = {"code": "internal", "message": OWN_ERROR, "kind": type(error).__name__}
+        ended = _Failure(OWN_ERROR, {"code": "internal", "message": OWN_ERROR, "kind": type(error).__name__}, True)
     else:
         return await insist(lambda: _end(own, JobState.SUCCEEDED, "done", None))
-    return await insist(lambda: _end(own, state, message, described))
+    return await insist(lambda: _end(own, JobState.FAILED, ended.message, ended.problem, dead_letter=ended.dead_letter))
 
 
 async def _attempts(ctx: Context, own: Ownership, bench: Bench) -> None:
@@ -86,12 +95,14 @@ async def _attempt(ctx: Context, own: Ownership, bench: Bench, directory: Path) 
         raise Unavailable("disk_full", f"The disk that holds {bench.scratch} is full; make room.") from error
 
 
-async def _end(own: Ownership, state: JobState, message: str, problem: Json | None) -> str:
+async def _end(
+    own: Ownership, state: JobState, message: str, problem: Json | None, *, dead_letter: bool = False
+) -> str:
     try:
         async with own.fenced() as conn:
             if problem is not None:
                 await jobs.log(conn, own.job.id, _log_text(problem), own.ctx.now())
-            await end_job(conn, own.job, state, own.ctx.now(), message, problem)
+            await end_job(conn, own.job, state, own.ctx.now(), message, problem, dead_letter=dead_letter)
             await _let_go_on(own, conn)
     except Replaced:
         if not await _has_ended(own, state):

@@ -13,6 +13,7 @@ from rushes.errors import Rejected
 from rushes.ingest.context import Context
 from rushes.ingest.policy import as_what, check_kind
 from rushes.ingest.verify import Reading, feed
+from rushes.media import audio, previews
 from rushes.media.audio import make_sound
 from rushes.media.identify import identify as identify_media
 from rushes.media.images import make_images
@@ -22,7 +23,7 @@ from rushes.media.posters import make_poster
 from rushes.media.sandbox import Sandbox
 from rushes.media.sprites import make_sprite
 from rushes.media.video import make_proxies
-from rushes.model import Asset, ChecksumAlgorithm, Json
+from rushes.model import Asset, ChecksumAlgorithm, Json, Rendition
 from rushes.pipeline.agenda import RETIRED
 from rushes.pipeline.runs import Ownership
 from rushes.pipeline.source import StoredSource
@@ -177,6 +178,23 @@ FUNCTIONS: Mapping[str, Callable[[Stage], Awaitable[None]]] = {
     "sound": sound,
     "encode": encode,
 } | dict.fromkeys(RETIRED, retired)
+
+
+# Today's recipes: of what a stage makes, and of a type of rendition where that has its own.
+RECIPES: Mapping[str | tuple[str, str], int] = {
+    "images": 1,
+    "stills": 1,
+    "sound": audio.RECIPE,
+    ("sound", "preview"): previews.RECIPE,
+    ("sound", "hls_audio"): previews.RECIPE,
+    "encode": 1,
+}
+
+
+def is_outdated(rendition: Rendition) -> bool:
+    """Whether what makes it today would make it otherwise."""
+    stage = rendition.stage
+    return rendition.recipe < RECIPES.get((stage, rendition.type), RECIPES.get(stage, 0))
 
 
 def _info(stage: Stage) -> MediaInfo:
