@@ -350,8 +350,8 @@ class RenditionView(Reply):
     id: UUID
     name: str
     type: str = Field(
-        description="proxy, poster, image, sprite, sprite_vtt, waveform, waveform_data, waveform_image, spectrogram, preview, "
-        "hls_audio; there will be others."
+        description="proxy, poster, cover, image, sprite, sprite_vtt, waveform, waveform_data, waveform_image, spectrogram, "
+        "preview, hls_audio; there will be others."
     )
     content_type: str
     size: int

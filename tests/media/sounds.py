@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 import wave
 from collections.abc import Callable, Sequence
@@ -9,6 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
+
+from .clips import ffmpeg
+
+RED = (200, 30, 30)
 
 Wave = npt.NDArray[np.float64]  # a row a channel, -1 to 1
 
@@ -69,6 +75,36 @@ def rf64(path: Path) -> Path:
     return path
 
 
+def large(form: str) -> Callable[[Path], Path]:
+    """A head, and 6 GB of silence that takes no room on the disk: RF64, W64, and plain WAV whose sizes have wrapped round
+    or are left out.
+    """
+
+    def make(path: Path) -> Path:
+        length = 6_000_000_000
+        fmt, ds64 = pcm(1, 2, 96_000, 16), struct.pack("<QQQI", length + 72, length, length // 4, 0)
+        plain = {"wrapped.wav": length % 2**32, "unknown.wav": 0xFFFFFFFF, "zero.wav": 0}
+        if form == "large.w64":
+            tail = bytes.fromhex("f3acd3118cd100c04f8edb8a")
+            head = bytes.fromhex("726966662e91cf11a5d628db04c10000") + struct.pack("<Q", length + 104) + b"wave" + tail
+            head += b"fmt " + tail + struct.pack("<Q", 40) + fmt + b"data" + tail + struct.pack("<Q", 24 + length)
+        elif form == "large.rf64":
+            head = b"RF64" + b"\xff" * 4 + b"WAVEds64" + struct.pack("<I", 28) + ds64
+            head += b"fmt " + struct.pack("<I", 16) + fmt + b"data" + b"\xff" * 4
+        else:
+            head = b"RIFF" + struct.pack("<I", (plain[form] + 36) % 2**32) + b"WAVEfmt " + struct.pack("<I", 16) + fmt
+            head += b"data" + struct.pack("<I", plain[form])
+        with path.open("wb") as file:
+            file.write(head)
+            file.truncate(len(head) + length)
+        return path
+
+    return make
+
+
+LARGE = ("large.w64", "large.rf64", "wrapped.wav", "unknown.wav", "zero.wav")
+
+
 def many_channels(count: int) -> Callable[[Path], Path]:
     def make(path: Path) -> Path:
         return write_wav(path, np.concatenate([tone(-20, 0.5)] * count))
@@ -90,6 +126,28 @@ def telephone(path: Path) -> Path:
 
 def studio(path: Path) -> Path:
     return write_wav(path, np.concatenate([tone(-20, 0.5, 192_000)] * 2), 192_000, 24)
+
+
+def _cover(path: Path, width: int = 960, height: int = 600) -> Path:
+    Image.new("RGB", (width, height), RED).save(path)
+    return path
+
+
+def _ogg_tag(picture: Path) -> str:
+    """FLAC's PICTURE block, as ogg keeps it in a comment (RFC 9639 §8.8)."""
+    data = picture.read_bytes()
+    block = struct.pack(">II", 3, 9) + b"image/png" + struct.pack(">IIIIII", 0, 960, 600, 24, 0, len(data)) + data
+    return base64.b64encode(block).decode()
+
+
+def with_cover(folder: Path, name: str) -> Path:
+    sound, picture, out = write_wav(folder / "plain.wav", tone(-20, 1)), _cover(folder / "front.png"), folder / name
+    if name.endswith(".ogg"):
+        ffmpeg("-i", sound, "-c:a", "libvorbis", "-metadata", f"METADATA_BLOCK_PICTURE={_ogg_tag(picture)}", out)
+    else:
+        ffmpeg("-i", sound, "-i", picture, "-map", "0:a", "-map", "1:v", "-c:v", "copy",
+               "-disposition:v", "attached_pic", out)  # fmt: skip
+    return out
 
 
 ODD: dict[str, tuple[Callable[[Path], Path], float]] = {  # and how long each is

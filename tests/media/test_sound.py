@@ -20,6 +20,7 @@ from rushes.media.audio import Sound, announced, first_sound, make_sound
 from rushes.media.identify import identify
 from rushes.media.info import AudioInfo, Loudness, MediaInfo
 from rushes.media.inside.peaks import Peaks
+from rushes.media.inside.reader import laid_over
 from rushes.media.inside.spectrum import Spectrum
 from rushes.media.outputs import Output
 from rushes.media.previews import fragments, plan_previews, playable
@@ -27,7 +28,7 @@ from rushes.media.sandbox import Sandbox
 from rushes.media.source import FileSource
 
 from .clips import FFMPEG, SECONDS, Clips, ffmpeg
-from .sounds import ODD, tone, write_wav
+from .sounds import LARGE, ODD, large, tone, write_wav
 
 PICTURES = ["waveform.json", "waveform.dat", "waveform.png", "spectrogram.png"]
 PLAYED = ["preview.m4a", "hls-audio.mp4", "preview.mp3"]
@@ -202,6 +203,19 @@ async def test_a_stream_whose_length_was_only_guessed(namespaces: Sandbox, job: 
     assert (info.duration or 0) > 12
     sound = await _sound(namespaces, job, tmp_path / "a.aac")
     assert sound.duration == pytest.approx(8, abs=0.1)
+
+
+@pytest.mark.parametrize("name", LARGE)
+async def test_more_than_four_gigabytes(namespaces: Sandbox, job: Path, tmp_path: Path, name: str) -> None:
+    info = await identify(FileSource(large(name)(tmp_path / name)), job, namespaces)
+    assert info.duration == pytest.approx(6_000_000_000 / 4 / 96_000, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("start", "wanted"), [(0, b"ab12ef"), (3, b"2e"), (2, b"12"), (1, b"b1"), (4, b"ef"), (0, b"a")]
+)
+def test_what_is_read_instead(start: int, wanted: bytes) -> None:
+    assert laid_over(b"abcdef"[start : start + len(wanted)], start, 2, b"12") == wanted
 
 
 async def test_a_sound_that_was_cut_off(sandbox: Sandbox, job: Path, clips: Clips, tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from rushes.db import assets
 from rushes.ingest.context import Context
 from rushes.media.sandbox import detect
 from rushes.model import Principal, Role
+from rushes.pipeline.agenda import Picture, agenda
 from rushes.pipeline.stages import run_stage
 from rushes.pipeline.work import Bench
-from tests.media.sounds import tone, write_wav
+from tests.media.sounds import tone, with_cover, write_wav
 from tests.pipeline.equipment import add_stage, claimed, ingest_without_worker, rows
 
 WHO = Principal("sounds", "sam", Role.OPERATOR, "studio")
@@ -56,6 +57,22 @@ async def test_a_sound_and_its_loudness(alone: Context, scratch: Path, beep: byt
         ("spectrogram.png", "spectrogram", None), ("waveform.dat", "waveform_data", None),
         ("waveform.json", "waveform", None), ("waveform.png", "waveform_image", None),
     ]  # fmt: skip
+
+
+async def test_a_cover(alone: Context, scratch: Path, tmp_path: Path) -> None:
+    bench = Bench(scratch, await detect())
+    upload = await ingest_without_worker(alone, WHO, with_cover(tmp_path, "a.mp3").read_bytes(), "a.mp3")
+    (run,) = await claimed(alone, upload.asset_id)
+    for type_ in ("identify", "poster"):
+        assert await run_stage(alone, bench, str(await add_stage(alone, run, type_))) == "succeeded"
+    found = await rows(alone, "SELECT type FROM renditions WHERE asset_id = %s ORDER BY type", upload.asset_id)
+    assert [type_ for (type_,) in found] == ["cover"] + ["poster"] * 6
+
+
+def test_which_sounds_have_a_poster() -> None:
+    media = {"kind": "audio", "duration": 7.0, "audio": [{"index": 0}]}
+    assert [item.type for item in agenda(media, 1, Picture())] == ["identify", "digest", "sound"]
+    assert "poster" in [item.type for item in agenda(media | {"cover": 1}, 1, Picture())]
 
 
 async def test_what_is_heard_leaves_the_rest_as_it_is(alone: Context) -> None:

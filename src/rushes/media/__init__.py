@@ -13,6 +13,7 @@ ladder.py     which proxies a source gets and the ffmpeg arguments that make the
 video.py, audio.py               proxies; waveform, spectrogram, loudness
 posters.py, sprites.py, images.py   a good frame; sheets of tiles with WebVTT; sizes of a picture
 written.py, sizes.py             whether pictures came out as ordered; which sizes there are: pure
+cover.py      the picture embedded in a sound file
 previews.py   what of a sound file is played: plan and verification, pure
 outputs.py, verify.py            what came out, and whether it is whole: pure
 """

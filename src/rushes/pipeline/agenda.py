@@ -70,7 +70,8 @@ def _made(media: Json, size: int, picture: Picture) -> list[Item]:
         case "image":
             return [Item("images", weight=2, after=("identify",))]
         case "audio":
-            return sound
+            cover = [Item("poster", after=("identify",))] if media.get("cover") is not None else []
+            return [*cover, *sound]
         case "video":
             return [
                 Item("poster", weight=1, after=("identify",)),

@@ -13,8 +13,9 @@ from rushes.errors import Rejected
 from rushes.ingest.context import Context
 from rushes.ingest.policy import as_what, check_kind
 from rushes.ingest.verify import Reading, feed
-from rushes.media import audio, previews
+from rushes.media import audio, cover, posters, previews
 from rushes.media.audio import make_sound
+from rushes.media.cover import make_cover
 from rushes.media.identify import identify as identify_media
 from rushes.media.images import make_images
 from rushes.media.info import MediaInfo
@@ -132,9 +133,10 @@ async def encode(stage: Stage) -> None:
 
 
 async def poster(stage: Stage) -> None:
-    """A good frame of a video in three sizes."""
-    made = await make_poster(stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report)
-    await _keep(stage, made)
+    """A good frame of a video, or a sound's cover, in three sizes."""
+    info = _info(stage)
+    make = make_cover if info.kind == "audio" else make_poster
+    await _keep(stage, await make(stage.source, info, stage.directory, stage.bench.sandbox, stage.report))
 
 
 async def stills(stage: Stage) -> None:
@@ -182,6 +184,8 @@ FUNCTIONS: Mapping[str, Callable[[Stage], Awaitable[None]]] = {
 
 # Today's recipes: of what a stage makes, and of a type of rendition where that has its own.
 RECIPES: Mapping[str | tuple[str, str], int] = {
+    "poster": posters.RECIPE,
+    ("poster", "cover"): cover.RECIPE,
     "images": 1,
     "stills": 1,
     "sound": audio.RECIPE,

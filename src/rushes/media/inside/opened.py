@@ -18,12 +18,16 @@ from rushes.media.inside.shared import View
 from rushes.media.inside.talk import Refused
 
 NOT_MEDIA = "This file is not a video, sound or picture that can be read"
+_RIFF_MOST = 2**32 + 8  # bytes
+_RIFF_HEAD = 256 * 1024  # bytes in which the sound begins
 _MAX_ERRORS = 0.5  # of the packets of a stream may fail to decode; ffmpeg's own default is two thirds
 
 
 @contextmanager
 def opened(reader: Reader | View, arguments: dict[str, Any], demuxer: str | None = None) -> Iterator[InputContainer]:
     """An input container with decoders bound to `max_pixels`. Raises Refused."""
+    if isinstance(reader, Reader) and reader.size > _RIFF_MOST:
+        _mend(reader)
     reader.seek(0)
     options = {"protocol_whitelist": "none", "format_whitelist": demuxer or WHITELIST, "max_streams": "1000"}
     try:
@@ -34,6 +38,24 @@ def opened(reader: Reader | View, arguments: dict[str, Any], demuxer: str | None
         for stream in container.streams.video:
             stream.codec_context.options = {"max_pixels": str(arguments["max_pixels"])}
         yield container
+
+
+def _mend(reader: Reader) -> None:
+    """Let a WAV file that is too long for its own 32-bit sizes say that its sound goes on to the end.
+
+    Taken at its word, all behind the remainder of the division would be searched for chunks, eight bytes at a time.
+    """
+    reader.seek(0)
+    head = reader.read(_RIFF_HEAD)
+    if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+        return
+    at = 12
+    while at + 8 <= len(head):
+        if head[at : at + 4] == b"data":
+            reader.overlay = at + 4, b"\xff\xff\xff\xff"
+            return
+        length = int.from_bytes(head[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
 
 
 def refusal(reader: Reader | View, error: av.error.FFmpegError) -> Refused:

@@ -25,17 +25,19 @@ class Reader:
         self._next = -1  # the block after the last one fetched
         self._run = 1
         self.size = size
+        self.overlay: tuple[int, bytes] | None = None  # a place, and what is read there instead
 
     def read(self, length: int = -1) -> bytes:
         length = max(0, min(length if length >= 0 else self.size, self.size - self._position))
-        pieces = []
+        start, pieces = self._position, []
         while length > 0:
             number, offset = divmod(self._position, _BLOCK)
             piece = self._block(number)[offset : offset + length]
             pieces.append(piece)
             self._position += len(piece)
             length -= len(piece)
-        return b"".join(pieces)
+        data = b"".join(pieces)
+        return data if self.overlay is None else laid_over(data, start, *self.overlay)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
@@ -82,3 +84,11 @@ class Reader:
                 raise OSError("the worker closed the source")
             view = view[count:]
         return bytes(data)
+
+
+def laid_over(data: bytes, start: int, place: int, other: bytes) -> bytes:
+    """`data`, which was read from `start`, with the bytes of `other` where they reach into it."""
+    first, last = max(start, place), min(start + len(data), place + len(other))
+    if first >= last:
+        return data
+    return data[: first - start] + other[first - place : last - place] + data[last - start :]
