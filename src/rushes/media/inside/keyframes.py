@@ -42,10 +42,20 @@ class KeyFrames:
         return None
 
     def decoded(self, packet: Any) -> Any | None:
-        """Its frame; where the packet alone does not give one, what follows is decoded until there is one."""
+        """Its frame: by draining the decoder, which otherwise waits for the frames that may be shown before it. Where the
+        packet alone gives none, what follows is decoded until there is one.
+        """
+        context = self._stream.codec_context
+        try:
+            frames = context.decode(packet) or context.decode(None)
+        except _DAMAGED:
+            frames = []
+        context.flush_buffers()  # a drained decoder takes nothing more
+        if frames:
+            return frames[0]
         for coded in self._following(packet):
             try:
-                frames = coded.decode()
+                frames = context.decode(coded)
             except _DAMAGED:
                 continue
             if frames:

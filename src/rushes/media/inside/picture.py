@@ -19,6 +19,7 @@ plugins.load()
 Image.MAX_IMAGE_PIXELS = None  # the limit is checked here, with a sentence
 warnings.simplefilter("ignore")  # about odd metadata; nobody reads them
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError, RuntimeError)
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")  # of formats that nothing else is
 _HEAD = 16 * 1024  # bytes
 _EXIF_TEXT = ("Make", "Model", "Software", "DateTime", "Artist", "Copyright", "ImageDescription")
 ALPHA = {"RGBA", "LA", "PA", "La", "RGBa"}
@@ -61,7 +62,7 @@ class Opened:
 def opened_picture(reader: Reader, max_pixels: int) -> Opened | None:
     """The file opened as a picture, None when it is none. Reads headers only; all of a HEIC, AVIF or raw file.
 
-    Raises Refused for one with too many pixels, and for a camera raw file that cannot be read.
+    Raises Refused for one with too many pixels, and for one that begins like a picture and cannot be read as one.
     """
     kind = rawkind.format_of(reader)
     if kind is not None:
@@ -74,7 +75,12 @@ def opened_picture(reader: Reader, max_pixels: int) -> Opened | None:
     reader.seek(0)
     try:
         picture = Image.open(cast("IO[bytes]", reader), formats=PICTURES)
-    except (UnidentifiedImageError, OverflowError, *BROKEN):
+    except (UnidentifiedImageError, OverflowError, *BROKEN) as error:
+        reader.seek(0)
+        if reader.read(12).startswith(_SIGNATURES):
+            raise talk.Refused(
+                "undecodable", "This picture is damaged, or written in a way that is not known."
+            ) from error
         return None
     _check(*picture.size, max_pixels)
     return Opened(str(picture.format).lower(), picture, primaries=primaries)

@@ -122,7 +122,7 @@ def _plain(picture: Image.Image) -> Image.Image:
     """One of RGB, RGBA, L, LA, CMYK, LAB, with 8 bits a channel. Deeper samples are scaled, not clipped."""
     mode = picture.mode
     if mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(picture).astype(np.uint32) * 255 // 65535).astype(np.uint8))
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if mode in {"I", "F"}:
         return _squeezed(np.asarray(picture))
     if "transparency" in picture.info and mode in {"1", "L", "RGB", "P"}:
