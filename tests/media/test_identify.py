@@ -20,13 +20,13 @@ from .clips import SECONDS, Clips, Counted
 VIDEOS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("base.mp4", "mov", "h264", {"frames": 90, "frame_rate": "30/1", "vfr": False, "matrix": "bt709"}),
     ("back.mp4", "mov", "h264", {"frames": 90, "primaries": "bt709", "transfer": "bt709", "range": "tv"}),
-    ("a.mkv", "matroska", "h264", {"rotation": 0, "bit_depth": 8}),
+    ("a.mkv", "matroska", "h264", {"rotation": 0, "bit_depth": 8, "scan": "progressive", "chroma": "4:2:0"}),
     ("a.webm", "matroska", "vp9", {"fps": 30.0}),
     ("a.ts", "mpegts", "h264", {}),
     ("turned.mov", "mov", "h264", {"rotation": 90, "width": 360, "height": 640, "coded_width": 640}),
-    ("odd.mp4", "mov", "h264", {"width": 321, "height": 241, "pixel_format": "yuv444p"}),
+    ("odd.mp4", "mov", "h264", {"width": 321, "height": 241, "pixel_format": "yuv444p", "chroma": "4:4:4"}),
     ("vfr.mp4", "mov", "h264", {"vfr": True}),
-    ("anamorphic.mpg", "mpeg", "mpeg2video", {"width": 768, "height": 576, "sample_aspect": "16:15"}),
+    ("anamorphic.mpg", "mpeg", "mpeg2video", {"width": 768, "sample_aspect": "16:15", "display_aspect": "4:3", "level_name": "Main"}),
     ("hdr.mp4", "mov", "hevc", {"hdr": "pq", "bit_depth": 10, "primaries": "bt2020", "transfer": "smpte2084"}),
     ("flipped.mp4", "mov", "h264", {"frames": 90}),
 ]

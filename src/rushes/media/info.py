@@ -7,6 +7,20 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+Scan = Literal["progressive", "tff", "bff", "unknown"]  # top or bottom field first; unknown where nothing says
+Value = str | int | float | bool | list[Any]  # of an EXIF, IPTC or XMP field; lists are flat
+
+
+@dataclass(frozen=True)
+class Mastering:
+    """The display a picture was mastered on (SMPTE ST 2086), and the content's own light (CTA-861.3)."""
+
+    primaries: tuple[tuple[float, float], ...] = ()  # CIE 1931 x and y of red, green, blue, white
+    min_luminance: float | None = None  # candela per square metre, as the rest
+    max_luminance: float | None = None
+    max_content: int | None = None  # MaxCLL
+    max_average: int | None = None  # MaxFALL
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -22,8 +36,12 @@ class VideoInfo:
     pixel_format: str
     bit_depth: int
     profile: str | None = None
-    level: int | None = None
+    level: int | None = None  # as the codec numbers it
+    level_name: str | None = None  # as people write it: "4.1", "Main"
     sample_aspect: str = "1:1"
+    display_aspect: str | None = None  # of the upright picture
+    chroma: str | None = None  # "4:2:0", "4:2:2", "4:4:4" …; "rgb" or "grey"
+    scan: Scan = "unknown"
     fps: float | None = None  # average
     frame_rate: str | None = None  # exact, "30000/1001"
     vfr: bool = False
@@ -34,7 +52,14 @@ class VideoInfo:
     transfer: str | None = None
     matrix: str | None = None
     range: str | None = None
-    hdr: Literal["pq", "hlg"] | None = None
+    hdr: Literal["hdr10", "pq", "hlg"] | None = None  # pq: without the metadata that makes it HDR10
+    mastering: Mastering | None = None
+    dolby_vision: bool = False
+    dolby_vision_profile: str | None = None  # "5", "8.4"
+    gop_seconds: float | None = None  # the longest way between key frames that the index shows
+    b_frames: bool = False
+    title: str | None = None
+    language: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,10 +79,24 @@ class AudioInfo:
     layout: str
     sample_rate: int  # hertz
     profile: str | None = None
+    bit_depth: int | None = None  # of lossless sound
     bit_rate: int | None = None  # bits per second
     duration: float | None = None  # seconds
     language: str | None = None
+    title: str | None = None
+    default: bool = False
     loudness: Loudness | None = None  # known once the whole sound was heard
+
+
+@dataclass(frozen=True)
+class OtherStream:
+    """Subtitles, data, attachments, covers and further pictures: named, not used."""
+
+    index: int
+    kind: str  # video, subtitle, data or attachment
+    codec: str
+    language: str | None = None
+    title: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +109,28 @@ class ImageInfo:
     has_alpha: bool
     orientation: int  # EXIF, 1 to 8
     frames: int = 1
+    bit_depth: int = 8  # of a channel, in the file
+    icc: str | None = None  # the name that the embedded profile gives itself; "" for one without a name
+    exif: dict[str, Value] = field(default_factory=dict)  # by EXIF's names; GPS as degrees and metres
+    iptc: dict[str, Value] = field(default_factory=dict)  # by IIM's names
+    xmp: dict[str, Value] = field(default_factory=dict)  # by prefix and name, "dc:creator"
+
+
+@dataclass(frozen=True)
+class Camera:
+    make: str | None = None
+    model: str | None = None
+    lens: str | None = None
+    serial: str | None = None
+    reel: str | None = None
+    software: str | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    latitude: float  # degrees, north and east are positive
+    longitude: float
+    altitude: float | None = None  # metres above the sea
 
 
 @dataclass(frozen=True)
@@ -78,17 +139,27 @@ class MediaInfo:
     format: str  # FFmpeg's demuxer, as it names itself, or Pillow's format
     size: int  # bytes
     container: str = ""  # in words
+    wrapper: str = ""  # in one word, as a tenant's formats name it: mp4, mov, mkv, webm, ts, jpeg …
     duration: float | None = None  # seconds
     bit_rate: int | None = None  # bits per second
     start: float | None = None  # seconds, of the first timestamp
+    timecode: str | None = None  # of the first frame, "10:00:00:00"; ";" before the frames: drop frame
     video: VideoInfo | None = None
     audio: tuple[AudioInfo, ...] = ()
     image: ImageInfo | None = None
     streams: int = 0
+    counts: dict[str, int] = field(default_factory=dict)  # streams by kind
+    others: tuple[OtherStream, ...] = ()
+    cover: int | None = None  # the index of an attached picture
+    chapters: int = 0
+    created: str | None = None  # ISO 8601, with a zone where the file tells one
+    camera: Camera | None = None
+    place: Place | None = None
     tags: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"audio": [asdict(audio) for audio in self.audio]}
+        lists = {"audio": [asdict(audio) for audio in self.audio], "others": [asdict(other) for other in self.others]}
+        return asdict(self) | lists
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> MediaInfo:
