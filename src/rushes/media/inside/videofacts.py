@@ -114,8 +114,7 @@ def _top_first(stream: Any, frame: Any) -> bool:
 def _chroma(form: Any) -> str | None:
     if form.is_rgb or form.has_palette:
         return "rgb"
-    planes = [component for component in form.components if component.is_chroma]
-    if not planes:
+    if len(form.components) < 3:
         return "grey"
     # Of a 32 by 32 picture, so that odd sizes do not blur it.
     wide, high = form.chroma_width(32), form.chroma_height(32)
