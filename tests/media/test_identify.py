@@ -26,7 +26,12 @@ VIDEOS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("turned.mov", "mov", "h264", {"rotation": 90, "width": 360, "height": 640, "coded_width": 640}),
     ("odd.mp4", "mov", "h264", {"width": 321, "height": 241, "pixel_format": "yuv444p", "chroma": "4:4:4"}),
     ("vfr.mp4", "mov", "h264", {"vfr": True}),
-    ("anamorphic.mpg", "mpeg", "mpeg2video", {"width": 768, "sample_aspect": "16:15", "display_aspect": "4:3", "level_name": "Main"}),
+    (
+        "anamorphic.mpg",
+        "mpeg",
+        "mpeg2video",
+        {"width": 768, "sample_aspect": "16:15", "display_aspect": "4:3", "level_name": "Main"},
+    ),
     ("hdr.mp4", "mov", "hevc", {"hdr": "pq", "bit_depth": 10, "primaries": "bt2020", "transfer": "smpte2084"}),
     ("flipped.mp4", "mov", "h264", {"frames": 90}),
 ]

@@ -246,7 +246,7 @@ def test_pictures_stay_small_however_long_a_sound_is() -> None:
     assert lows.shape[1] * peaks.scale == pytest.approx(200_000_000 / 1000, rel=0.01) or lows.shape[1] <= 65536
 
 
-SOUND = AudioInfo(0, "aac", 2, "stereo", 48000, "LC", 128_000, 10.0)
+SOUND = AudioInfo(0, "aac", 2, "stereo", 48000, "LC", bit_rate=128_000, duration=10.0)
 
 
 @pytest.mark.parametrize(
