@@ -200,6 +200,7 @@ class Tenant:
     month_bytes: int | None = None
     open_uploads: int | None = None
     types: Sequence[str] = DEFAULT_TYPES  # what files may be: families, exact types, or * for anything
+    formats: Mapping[str, Sequence[str]] = field(default_factory=dict)  # containers and codecs, see ingest/formats.py
     updated_at: datetime | None = None
 
 

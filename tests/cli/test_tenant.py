@@ -25,14 +25,33 @@ def test_an_operator_sets_and_sees_a_tenant(rushes_here: Rushes, database: dict[
     name = f"studio-{uuid4().hex[:8]}"
     absent = rushes_here("tenant", "show", name, **database)
     assert (absent.returncode, "Nothing is known of that tenant" in absent.stderr) == (3, True)
-    words_ = ("--stored", "10TB", "--open-uploads", "50", "--types", "video,application/pdf")
-    figures = ("--plan", "user.stored=7GB", "--plan", "user.file=none", "--plan", "pro.idle-days=2.5")
+    words_ = (
+        "--stored",
+        "10TB",
+        "--open-uploads",
+        "50",
+        "--types",
+        "video,application/pdf",
+        "--formats",
+        "video=h264,-mjpeg",
+    )
+    figures = (
+        "--formats",
+        "video=h264,-mjpeg",
+        "--plan",
+        "user.stored=7GB",
+        "--plan",
+        "user.file=none",
+        "--plan",
+        "pro.idle-days=2.5",
+    )
     done = rushes_here("tenant", "set", name, *words_, *figures, "--json", **database)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["stored_bytes"] == 10_000 * GB
     assert (told["month_bytes"], told["open_uploads"]) == (None, 50)
     assert told["types"] == ["video", "application/pdf"]
+    assert told["formats"] == {"video": ["h264", "-mjpeg"]}
     assert told["plans"] == {"user": {"stored_bytes": 7 * GB, "file_bytes": None}, "pro": {"idle_days": 2.5}}
     words_ = ("--stored", "none", "--types", "default", "--plan", "user.stored=default")
     done = rushes_here("tenant", "set", name, *words_, **database)
@@ -53,6 +72,8 @@ def test_an_operator_sets_and_sees_a_tenant(rushes_here: Rushes, database: dict[
         ("--stored", "-5"),
         ("--open-uploads", "1.5"),
         ("--types", "films"),
+        ("--formats", "codec=h264"),
+        ("--formats", "video"),
         ("--plan", "user.stored"),
         ("--plan", "gold.stored=5GB"),
         ("--plan", "user.bytes=5GB"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -19,17 +20,19 @@ PROGRAM = b"\x7fELF\x02\x01\x01" + bytes(500)
 NOISE = random.Random(5).randbytes(5_000)
 
 
-async def of_tenant(ctx: Context, *types: str) -> Principal:
-    """Somebody of a new tenant that takes these types; with none, what everybody takes."""
+async def of_tenant(ctx: Context, *types: str, formats: Mapping[str, Sequence[str]] | None = None) -> Principal:
+    """Somebody of a new tenant that takes these types and formats; with none, what everybody takes."""
     who = Principal(f"types-{uuid4().hex[:8]}", "tia", Role.OPERATOR, "studio")
-    if types:
-        await tenants.change(ctx.db, who.tenant, tenants.Change(types=types), datetime.now(UTC))
+    if types or formats:
+        change = tenants.Change(types=types or None, formats=formats or {})
+        await tenants.change(ctx.db, who.tenant, change, datetime.now(UTC))
     return who
 
 
 async def test_what_a_file_really_is_decides(ctx: Context, own: Settings, clip: bytes) -> None:
     default, office = await of_tenant(ctx), await of_tenant(ctx, "video", "application/pdf")
     sound, anything = await of_tenant(ctx, "audio"), await of_tenant(ctx, "*")
+    fussy = await of_tenant(ctx, formats={"video": ["hevc", "prores"]})
     cases: list[tuple[Principal, bytes, str, str, str | None]] = [
         # who, bytes, name; then the problem, or `published` with what it is kept as
         (office, PDF, "script.pdf", "published", "application/pdf"),
@@ -40,6 +43,7 @@ async def test_what_a_file_really_is_decides(ctx: Context, own: Settings, clip: 
         (default, b"not a film\n", "take.mov", "type_not_allowed", "text/plain"),
         (default, NOISE, "take.mov", "not_media", None),
         (sound, clip, "voice.mp4", "type_not_allowed", "video"),
+        (fussy, clip, "take.mp4", "format_refused", "h264"),
         (anything, NOISE, "blob", "published", "application/octet-stream"),
         (anything, PROGRAM, "take.mov", "published", "application/x-executable"),
     ]

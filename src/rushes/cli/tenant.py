@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 NONE = "none"
 DEFAULT = "default"
+ANY = "any"
 FIGURES = {
     "stored": "stored_bytes",
     "month": "month_bytes",
@@ -77,6 +78,15 @@ def set_(
             show_default=False,
         ),
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ABOUT=LIST|any",
+            help="Containers or codecs to take, or with a minus to refuse: container=mp4,mov, video=-mjpeg, audio=, "
+            "image=. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     plan: Annotated[
         list[str] | None,
         typer.Option(
@@ -101,6 +111,7 @@ def set_(
     change = from_server.Change(
         caps={name: None if value == NONE else value for name, value in caps.items() if value is not None},
         types=None if types is None else [] if types == DEFAULT else types.split(","),
+        formats=dict(_rule(text) for text in formats or ()),
     )
     for text in plan or ():
         change = _with_figure(change, text)
@@ -176,6 +187,13 @@ def _count(text: str | None) -> int | str | None:
     return int(text)
 
 
+def _rule(text: str) -> tuple[str, list[str]]:
+    about, equals, names = text.partition("=")
+    if not (equals and names):
+        raise Invalid("format_invalid", f"{text!r} is not ABOUT=LIST; write such as video=h264,hevc, or video=any.")
+    return about.strip(), [] if names == ANY else names.split(",")
+
+
 def _with_figure(change: Change, text: str) -> Change:
     """`change` with what `user.stored=10GB`, `user.stored=none` or `user.stored=default` says."""
     name, equals, value = text.partition("=")
@@ -225,6 +243,8 @@ def _print(found: Found, as_json: bool) -> None:
     open_uploads = "any number" if row.open_uploads is None else row.open_uploads
     print(f"  open uploads  {sums.open_uploads} of {open_uploads}")
     print(f"  types         {', '.join(row.types)}")
+    for about, names in row.formats.items():
+        print(f"  {about + ' formats':<16}{', '.join(names)}")
     for name, plan in QUOTA_PLANS.items():
         print(f"  plan {name:<12}{_figures(plan, row.plans.get(name, {}))}")
 

@@ -37,10 +37,10 @@ async def put(conn: Conn, row: Tenant, now: datetime) -> None:
     """Set all of the tenant's row."""
     await conn.execute(
         f"""INSERT INTO tenants ({COLUMNS})
-        VALUES (%(tenant)s, %(plans)s, %(stored)s, %(month)s, %(uploads)s, %(types)s, %(now)s)
+        VALUES (%(tenant)s, %(plans)s, %(stored)s, %(month)s, %(uploads)s, %(types)s, %(formats)s, %(now)s)
         ON CONFLICT (tenant) DO UPDATE SET plans = EXCLUDED.plans, stored_bytes = EXCLUDED.stored_bytes,
             month_bytes = EXCLUDED.month_bytes, open_uploads = EXCLUDED.open_uploads, types = EXCLUDED.types,
-            updated_at = EXCLUDED.updated_at""".encode(),
+            formats = EXCLUDED.formats, updated_at = EXCLUDED.updated_at""".encode(),
         {
             "tenant": row.tenant,
             "plans": Jsonb({name: dict(figures) for name, figures in row.plans.items()}),
@@ -48,6 +48,7 @@ async def put(conn: Conn, row: Tenant, now: datetime) -> None:
             "month": row.month_bytes,
             "uploads": row.open_uploads,
             "types": list(row.types),
+            "formats": Jsonb({about: list(names) for about, names in row.formats.items()}),
             "now": now,
         },
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from rushes.db import Database, quotas, tenants
 from rushes.errors import Invalid, NotFound
+from rushes.ingest.formats import check_rules
 from rushes.ingest.policy import check_types
 from rushes.ingest.quota import month_of
 from rushes.ingest.tokens import MAX_ID
@@ -31,6 +32,7 @@ class Change:
     plans: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # figures in FIGURES by plan
     plain: Sequence[tuple[str, str]] = ()  # (plan, figure) that go back to the plan's own
     types: Sequence[str] | None = None  # none at all: back to video, audio, image
+    formats: Mapping[str, Sequence[str]] = field(default_factory=dict)  # an empty list: any again
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ def changed(row: Tenant, wanted: Change) -> Tenant:
     types = row.types if wanted.types is None else check_types(wanted.types or DEFAULT_TYPES)
     kept = {plan: figures for plan, figures in plans.items() if figures}
     caps: dict[str, Any] = dict(wanted.caps)
-    return replace(row, plans=kept, types=list(types), **caps)
+    rules = {**row.formats, **check_rules(wanted.formats)}
+    formats = {about: list(names) for about, names in rules.items() if names}
+    return replace(row, plans=kept, types=list(types), formats=formats, **caps)
 
 
 def _check(wanted: Change) -> None:

@@ -11,6 +11,7 @@ from rushes import events, kinds
 from rushes.db import assets, parts, tenants, uploads
 from rushes.errors import Rejected
 from rushes.ingest.context import Context
+from rushes.ingest.formats import check_formats
 from rushes.ingest.policy import as_what, check_kind
 from rushes.ingest.verify import Reading, feed
 from rushes.media import audio, cover, posters, previews
@@ -63,15 +64,16 @@ async def identify(stage: Stage) -> None:
     stage.report(0.1, "reading the file's structure")
     asset = stage.asset
     async with stage.ctx.db.transaction() as conn:
-        types = (await tenants.get(conn, asset.tenant)).types
+        tenant = await tenants.get(conn, asset.tenant)
     try:
         info = await identify_media(stage.source, stage.directory, stage.bench.sandbox)
     except Rejected as refusal:
         if refusal.code != "not_media":
             raise
-        kind, media = None, await _no_media(stage, types, refusal)
+        kind, media = None, await _no_media(stage, tenant.types, refusal)
     else:
-        check_kind(types, asset.filename, asset.content_type, info.kind)
+        check_kind(tenant.types, asset.filename, asset.content_type, info.kind)
+        check_formats(tenant.formats, info)
         kind, media = info.kind, storable(info.to_json())
     async with stage.own.fenced() as conn:
         await assets.change(conn, asset.id, stage.ctx.now(), kind=kind, media=media)

@@ -33,7 +33,9 @@ CREATE TABLE segments (
 );
 """
 
+TENANTS = "ALTER TABLE tenants ADD formats jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(formats) = 'object')"
+
 
 def upgrade() -> None:
-    for part in (JOBS, RENDITIONS):
+    for part in (JOBS, RENDITIONS, TENANTS):
         op.execute(part)
