@@ -25,27 +25,10 @@ def test_an_operator_sets_and_sees_a_tenant(rushes_here: Rushes, database: dict[
     name = f"studio-{uuid4().hex[:8]}"
     absent = rushes_here("tenant", "show", name, **database)
     assert (absent.returncode, "Nothing is known of that tenant" in absent.stderr) == (3, True)
-    words_ = (
-        "--stored",
-        "10TB",
-        "--open-uploads",
-        "50",
-        "--types",
-        "video,application/pdf",
-        "--formats",
-        "video=h264,-mjpeg",
-    )
-    figures = (
-        "--formats",
-        "video=h264,-mjpeg",
-        "--plan",
-        "user.stored=7GB",
-        "--plan",
-        "user.file=none",
-        "--plan",
-        "pro.idle-days=2.5",
-    )
-    done = rushes_here("tenant", "set", name, *words_, *figures, "--json", **database)
+    words_ = ("--stored", "10TB", "--open-uploads", "50", "--types", "video,application/pdf")
+    formats = ("--formats", "video=h264,-mjpeg")
+    figures = ("--plan", "user.stored=7GB", "--plan", "user.file=none", "--plan", "pro.idle-days=2.5")
+    done = rushes_here("tenant", "set", name, *words_, *formats, *figures, "--json", **database)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["stored_bytes"] == 10_000 * GB

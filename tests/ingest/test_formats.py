@@ -47,7 +47,7 @@ def test_what_is_refused(rules: Rules, info: MediaInfo, about: str, found: str, 
     with pytest.raises(Rejected, match=says) as caught:
         check_formats(rules, info)
     assert caught.value.code == "format_refused"
-    assert (caught.value.details["about"], caught.value.details["found"]) == (about, found)
+    assert (caught.value.details["of"], caught.value.details["found"]) == (about, found)
 
 
 def test_rules_are_kept_changed_and_taken_away() -> None:

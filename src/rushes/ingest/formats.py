@@ -62,7 +62,7 @@ def _check(rules: Rules, about: str, found: str) -> None:
         "format_refused",
         f"{what}, which is not taken here; of {ABOUT[about]} {allowed}.",
         found=found,
-        about=about,
+        of=about,
         allowed=taken,
         refused=refused,
     )
