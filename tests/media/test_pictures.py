@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 from rushes.errors import Rejected
 from rushes.media.identify import identify
 from rushes.media.images import make_images
 from rushes.media.inside import profiles
+from rushes.media.inside.picture import opened_picture
+from rushes.media.inside.reader import Reader
+from rushes.media.inside.rendering import render
 from rushes.media.limits import Limits
 from rushes.media.outputs import Output
 from rushes.media.sandbox import Sandbox
@@ -162,6 +167,44 @@ async def test_sizes_and_formats(sandbox: Sandbox, job: Path, tmp_path: Path) ->
         assert not shown.getexif()
         assert output.content_type == f"image/{str(shown.format).lower()}"
         _near(shown, TURNED)
+
+
+def _shown(path: Path) -> tuple[str, Image.Image]:
+    """Rendered in this process, to save time: what is opened here is our own."""
+    opened = opened_picture(cast("Reader", io.BytesIO(path.read_bytes())), 1 << 24)
+    assert opened is not None
+    return opened.format, render(opened, 2048, 1 << 24)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    quarters().save(tmp_path / "a.jpg", exif=exif, quality=95)
+    with Image.open(tmp_path / "a.jpg") as picture:
+        wanted = ImageOps.exif_transpose(picture)
+    _, shown = _shown(tmp_path / "a.jpg")
+    assert shown.size == wanted.size
+    assert np.abs(np.array(corners(shown)) - np.array(corners(wanted))).max() <= 4
+
+
+def test_unusual_samples(tmp_path: Path) -> None:
+    """CIELAB, YCbCr, floats up to 1, 32-bit numbers, and a JPEG that holds a second picture."""
+    colours, grey = quarters(), np.asarray(quarters().convert("L"))
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    in_lab = ImageCms.profileToProfile(colours, srgb, lab, outputMode="LAB")
+    assert in_lab is not None
+    in_lab.save(tmp_path / "lab.tiff")
+    colours.convert("YCbCr").save(tmp_path / "ycc.tiff")
+    colours.save(tmp_path / "two.jpg", "MPO", save_all=True, append_images=[colours.resize((64, 48))], quality=95)
+    for name in ("lab.tiff", "ycc.tiff", "two.jpg"):
+        format_, shown = _shown(tmp_path / name)
+        assert format_ == ("jpeg" if name == "two.jpg" else "tiff")
+        _near(shown, UPRIGHT)
+    Image.fromarray((grey / 255).astype(np.float32)).save(tmp_path / "floats.tiff")
+    Image.fromarray(grey.astype(np.int32) * 256).save(tmp_path / "numbers.tiff")
+    for name in ("floats.tiff", "numbers.tiff"):
+        assert np.abs(np.asarray(_shown(tmp_path / name)[1].convert("L")).astype(int) - grey).max() <= 1
 
 
 async def test_a_small_picture_is_not_enlarged(namespaces: Sandbox, job: Path, tmp_path: Path) -> None:

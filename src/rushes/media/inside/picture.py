@@ -83,7 +83,8 @@ def opened_picture(reader: Reader, max_pixels: int) -> Opened | None:
             ) from error
         return None
     _check(*picture.size, max_pixels)
-    return Opened(str(picture.format).lower(), picture, primaries=primaries)
+    name = str(picture.format).lower()
+    return Opened("jpeg" if name == "mpo" else name, picture, primaries=primaries)  # MPO: a JPEG with others behind it
 
 
 def _primaries(reader: Reader) -> int | None:
