@@ -35,7 +35,7 @@ def named(text: str) -> set[str]:
 
 def paths(text: str) -> set[str]:
     """Addresses, whatever their variables are called."""
-    return {re.sub(r"\{\w+\}", "{}", path) for path in re.findall(r"/[\w/{}]+", text)}
+    return {re.sub(r"\{\w+\}", "{}", path) for path in re.findall(r"/[\w/{}]+(?:\.\w+)?", text)}
 
 
 def appended() -> Iterator[str]:

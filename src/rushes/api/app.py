@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.responses import RedirectResponse
 
 from rushes import __version__
-from rushes.api import assets, browsers, feed, health, jobs, me, problems, relay, titles, uploads, usage
+from rushes.api import assets, browsers, feed, health, jobs, me, play, problems, relay, titles, uploads, usage
 from rushes.api.limits import BodyLimit
 
 DESCRIPTION = """
@@ -38,7 +38,7 @@ def create_app(lifespan: Lifespan, cors_origins: Sequence[str] = ("*",)) -> Fast
         generate_unique_id_function=_operation_id,
     )
     v1 = APIRouter(prefix="/v1")
-    for module in (uploads, relay, titles, assets, jobs, feed, usage, me):
+    for module in (uploads, relay, titles, assets, play, jobs, feed, usage, me):
         v1.include_router(module.router)
     app.include_router(v1)
     app.include_router(health.router)

@@ -52,7 +52,15 @@ JOB: Final[Codes] = {404: "job_not_found"}
 METADATA: Final[Codes] = {422: "metadata_invalid"}
 STREAM: Final[Codes] = {422: "cursor_invalid", 503: "streams_full stopping"}
 
-OPEN: Final = frozenset({"check_alive", "check_ready"})  # to everybody
+PLAY: Final[Codes] = {
+    401: "play_token_expired play_token_invalid",
+    404: "asset_not_found playlist_not_found",
+    422: "request_invalid",
+    503: "database_unavailable",
+}
+
+PLAYED: Final = frozenset({"read_master_playlist", "read_media_playlist", "read_thumbnail_track"})  # by links
+OPEN: Final = frozenset({"check_alive", "check_ready"}) | PLAYED  # to everybody
 BY_OPERATION: Final[Mapping[str, tuple[Codes, ...]]] = {
     "begin_upload": (
         JSON_BODY,
@@ -106,6 +114,10 @@ BY_OPERATION: Final[Mapping[str, tuple[Codes, ...]]] = {
         ASSET,
         {404: "rendition_not_found", 409: "asset_not_ingested asset_not_published asset_processing"},
     ),
+    "play_asset": (JSON_BODY, ASSET, {409: "asset_not_playable", 500: "public_url_missing"}),
+    "read_master_playlist": (PLAY,),
+    "read_media_playlist": (PLAY, STORAGE),
+    "read_thumbnail_track": (PLAY, {404: "storage_object_unknown"}, STORAGE),
     "follow_asset_events": (ASSET, STREAM),
     "list_jobs": (),
     "read_job": (JOB,),

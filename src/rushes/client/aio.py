@@ -160,6 +160,8 @@ class AsyncAssets(_Noun[Assets]):
     status = _asked(Assets.status)
     update = _asked(Assets.update)
     delete = _asked(Assets.delete)
+    play = _asked(Assets.play)
+    process = _asked(Assets.process)
     page = _asked(Assets.page)
     all = _listed(Assets.all)
 
@@ -167,6 +169,8 @@ class AsyncAssets(_Noun[Assets]):
 class AsyncJobs(_Noun[Jobs]):
     get = _asked(Jobs.get)
     page = _asked(Jobs.page)
+    all = _listed(Jobs.all)
+    prioritize = _asked(Jobs.prioritize)
     retry = _asked(Jobs.retry)
     cancel = _asked(Jobs.cancel)
 

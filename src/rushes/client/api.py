@@ -37,6 +37,7 @@ from rushes.wire import (
     WantedPart,
 )
 from rushes.wire_jobs import JobPatch, ProcessRequest
+from rushes.wire_play import PlayRequest, PlayView
 
 T = TypeVar("T")
 
@@ -173,6 +174,11 @@ class Assets:
 
     def delete(self, asset_id: UUID) -> None:
         self._caller.call("DELETE", f"v1/assets/{asset_id}")
+
+    def play(self, asset_id: UUID, seconds: int | None = None) -> PlayView:
+        """A link that plays it (HLS), for everybody who has it; it lives `seconds` (60 to 43,200)."""
+        path, body = f"v1/assets/{asset_id}/play", PlayRequest(seconds=seconds)
+        return self._caller.call("POST", path, PlayView, body=body, again=True)
 
     def process(self, asset_id: UUID, wanted: ProcessRequest | None = None) -> JobView:
         """Process again, all of it or some; what is published stays readable meanwhile. The run's job."""
