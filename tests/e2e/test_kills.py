@@ -43,7 +43,7 @@ def wait_for_transcode(stack: Site, asset_id: UUID) -> str:
 def check_published(stack: Site, result: UploadResult, clip: Path) -> None:
     asset = stack.client.wait(result.asset_id, timeout=PUBLISHED)
     assert asset.sha256 == sha256(clip)
-    assert {"proxy-360p.mp4", "proxy-720p.mp4", "proxy-1080p.mp4"} <= names(asset)
+    assert {"hls-360p.mp4", "hls-720p.mp4", "hls-1080p.mp4", "hls-audio.mp4", "proxy-720p.mp4"} <= names(asset)
     assert stack.rows("SELECT 1 FROM jobs WHERE state IN ('queued', 'running')") == []
     assert stack.rows("SELECT 1 FROM dbos.workflow_status WHERE status IN ('PENDING', 'ENQUEUED')") == []
     assert stack.rows("SELECT count(*) FROM assets WHERE upload_id = %s", result.upload_id) == [(1,)]

@@ -32,8 +32,8 @@ def test_a_clip_is_published_with_everything_that_was_promised(stack: Site, clip
     assert asset.verification == "end_to_end"
     assert asset.kind == "video"
     assert asset.media is not None
-    assert {"proxy", "poster", "sprite", "waveform"} <= {rendition.type for rendition in asset.renditions}
-    heights = sorted(r.height for r in asset.renditions if r.type == "proxy" and r.height)
+    assert {"hls_audio", "proxy", "poster", "sprite", "waveform"} <= {rendition.type for rendition in asset.renditions}
+    heights = sorted(r.height for r in asset.renditions if r.type == "hls_video" and r.height)
     assert heights == [360, 720, 1080]
     assert "processing" in seen
     assert seen[-1] == "published"

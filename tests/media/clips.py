@@ -11,6 +11,8 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
+from . import films
+
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 SECONDS = 3
 _SCRIPT = Path(__file__).parents[2] / "scripts" / "make_clip.py"
@@ -71,13 +73,28 @@ def _rotated(clips: Clips, path: Path) -> None:
     ffmpeg("-display_rotation", "-90", "-i", clips.base, "-c", "copy", path)
 
 
-def _flipped(clips: Clips, path: Path) -> None:
+def _flipped(name: str) -> Callable[[Clips, Path], None]:
     """A tenth of a per mille of the samples' bits turned over."""
-    chance = random.Random(1)
-    data = bytearray(clips.base.read_bytes())
-    for _ in range(150):
-        data[chance.randrange(50_000, len(data))] ^= 1 << chance.randrange(8)
-    path.write_bytes(data)
+
+    def make(clips: Clips, path: Path) -> None:
+        chance = random.Random(1)
+        data = bytearray(clips(name).read_bytes())
+        for _ in range(150):
+            data[chance.randrange(50_000, len(data) - 50_000)] ^= 1 << chance.randrange(8)
+        path.write_bytes(data)
+
+    return make
+
+
+def _long(_: Clips, path: Path) -> None:
+    make_clip(path, seconds=12, width=320, height=180)
+
+
+def _film(base: str, arguments: tuple[str, ...]) -> Callable[[Clips, Path], None]:
+    def make(clips: Clips, path: Path) -> None:
+        ffmpeg("-i", clips(base), *arguments, path)
+
+    return make
 
 
 def _black_start(clips: Clips, path: Path) -> None:
@@ -125,11 +142,15 @@ _MAKERS: dict[str, Callable[[Clips, Path], None]] = {
     "cut.wav": _cut("a.wav"),
     "cut.jpg": _cut("a.jpg"),
     "cut.png": _cut("a.png"),
-    "flipped.mp4": _flipped,
+    "flipped.mp4": _flipped("base.mp4"),
+    "flipped_safe.mp4": _flipped("safe.mp4"),
+    "long_base.mp4": _long,
     "text.mp4": _text("The quick brown fox is not a film.\n" * 200),
     "subtitles.mp4": _text("1\n00:00:01,000 --> 00:00:02,000\nHello\n\n" * 20),
     "zeros.mp4": _text("\0" * 4096),
 }  # fmt: skip
+_MAKERS |= {name: _film("base.mp4", arguments) for name, arguments in films.SHORT.items()}
+_MAKERS |= {name: _film("long_base.mp4", arguments) for name, arguments in films.LONG.items()}
 
 
 class Counted:

@@ -14,7 +14,7 @@ from rushes.media.limits import Limits
 from rushes.media.posters import make_poster
 from rushes.media.sandbox import Mode, run_task
 from rushes.media.source import FileSource
-from rushes.media.video import make_proxies
+from rushes.media.video import make_video
 
 
 async def main(mode: str, given: dict[str, object]) -> None:
@@ -24,13 +24,13 @@ async def main(mode: str, given: dict[str, object]) -> None:
     sandbox = await sandboxes.detect(cast("Mode", mode))
     source = FileSource(home / "turned.mov")
     info = await identify(source, job_dir, sandbox)
-    outputs = await make_proxies(source, info, job_dir, sandbox) + await make_poster(source, info, job_dir, sandbox)
+    outputs = await make_video(source, info, job_dir, sandbox) + await make_poster(source, info, job_dir, sandbox)
     given["worker"] = 1
     package = home / "tasks" / "deep"
     package.mkdir(parents=True)
     (home / "intruder.py").rename(package / "intruder.py")
     tried = await run_task(sandbox, "deep.intruder", given, None, job_dir, Limits(), paths=[package.parent])
-    size = [outputs[0].width, outputs[0].height]
+    [size, *_] = [[o.width, o.height] for o in outputs if o.type == "hls_video"]
     said = {"user_namespace": sandbox.user_namespace, "size": size, "tried": tried.result}
     print(json.dumps(said))
 

@@ -9,8 +9,9 @@ jail/         the child's half: namespaces, Landlock, seccomp, rlimits, then the
 pair.py       the messages of that socketpair; formats.py: which containers and pictures may be opened
 inside/       what runs in the child and touches users' bytes: the only code that imports av and PIL
 info.py       what identify found; identify.py asks for it
-ladder.py     which proxies a source gets and the ffmpeg arguments that make them: pure
-video.py, audio.py               proxies; waveform, spectrogram, loudness
+ladder.py, plan.py, spans.py, commands.py   what a video gets, and the ffmpeg commands that make it: pure
+cmaf.py, verify.py, played.py               whether what was made is whole
+video.py, audio.py               pictures and sounds of a video; waveform, spectrogram, loudness
 posters.py, sprites.py, images.py   a good frame; sheets of tiles with WebVTT; sizes of a picture
 written.py, sizes.py             whether pictures came out as ordered; which sizes there are: pure
 cover.py      the picture embedded in a sound file

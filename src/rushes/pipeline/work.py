@@ -20,11 +20,12 @@ from rushes.media.cover import make_cover
 from rushes.media.identify import identify as identify_media
 from rushes.media.images import make_images
 from rushes.media.info import MediaInfo
+from rushes.media.ladder import VideoSettings
 from rushes.media.outputs import Output
 from rushes.media.posters import make_poster
 from rushes.media.sandbox import Sandbox
 from rushes.media.sprites import make_sprite
-from rushes.media.video import make_proxies
+from rushes.media.video import make_video
 from rushes.model import Asset, ChecksumAlgorithm, Json, Rendition
 from rushes.pipeline.agenda import RETIRED
 from rushes.pipeline.runs import Ownership
@@ -127,9 +128,9 @@ async def digest(stage: Stage) -> None:
 
 async def encode(stage: Stage) -> None:
     """The video ladder."""
-    threads = stage.ctx.settings.worker_threads
-    made = await make_proxies(
-        stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report, threads=threads
+    settings = VideoSettings(threads=stage.ctx.settings.worker_threads)
+    made = await make_video(
+        stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report, settings=settings
     )
     await _keep(stage, made)
 
