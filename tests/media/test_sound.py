@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import random
 import struct
 import subprocess
 from dataclasses import replace
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +22,7 @@ from rushes.errors import Rejected, Unavailable
 from rushes.media.audio import Sound, announced, first_sound, make_sound
 from rushes.media.identify import identify
 from rushes.media.info import AudioInfo, Loudness, MediaInfo
+from rushes.media.inside.opened import Decoder
 from rushes.media.inside.peaks import Peaks
 from rushes.media.inside.reader import laid_over
 from rushes.media.inside.spectrum import Spectrum
@@ -26,6 +30,7 @@ from rushes.media.outputs import Output
 from rushes.media.previews import fragments, plan_previews, playable
 from rushes.media.sandbox import Sandbox
 from rushes.media.source import FileSource
+from tests.conftest import ROUNDS
 
 from .clips import FFMPEG, SECONDS, Clips, ffmpeg
 from .sounds import LARGE, ODD, large, tone, write_wav
@@ -224,6 +229,42 @@ async def test_a_sound_that_was_cut_off(sandbox: Sandbox, job: Path, clips: Clip
     with pytest.raises(Rejected) as caught:
         await _sound(sandbox, job, tmp_path / "cut.flac")
     assert caught.value.code == "truncated"
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg", "b.m4a", "b.aac"])
+async def test_damage_is_heard_or_refused(
+    namespaces: Sandbox, job: Path, clips: Clips, tmp_path: Path, name: str
+) -> None:
+    """Bits turned over anywhere: a tool never breaks down over it."""
+    path = clips(name) if name.startswith("a") else tmp_path / name
+    if name.startswith("b"):
+        ffmpeg("-i", clips.base, "-vn", "-t", "1", "-c:a", "aac", path)
+    whole, damaged = path.read_bytes(), tmp_path / f"damaged-{name}"
+    for seed in range(ROUNDS):
+        chance, data = random.Random(f"{name} {seed}"), bytearray(whole)
+        for _ in range(chance.choice([1, 5, 50, 500])):
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        damaged.write_bytes(data)
+        ended = await asyncio.gather(_sound(namespaces, job, damaged), return_exceptions=True)
+        match ended:
+            case [Sound(outputs)]:
+                assert outputs
+            case [Rejected() as refusal]:
+                assert refusal.code in {"undecodable", "truncated", "not_media", "unsupported"}
+            case _:
+                pytest.fail(f"{name}, seed {seed}: {ended}")
+
+
+def test_whatever_a_decoder_calls_damage() -> None:
+    """FFmpeg's AAC decoder says "operation not permitted" of some."""
+
+    class Packet:
+        def decode(self) -> list[object]:
+            raise av.error.PermissionError(1, "Operation not permitted")
+
+    decoder = Decoder()
+    assert decoder.frames(Packet()) == []
+    assert decoder.bad == 1
 
 
 async def test_a_rate_that_is_none(namespaces: Sandbox, job: Path, tmp_path: Path) -> None:

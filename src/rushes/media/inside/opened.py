@@ -81,7 +81,9 @@ class Decoder:
     def frames(self, packet: Any) -> list[Any]:
         try:
             frames = list(packet.decode())
-        except (av.error.InvalidDataError, av.error.UndefinedError, av.error.ExternalError, av.error.PatchWelcomeError):
+        except MemoryError:
+            raise
+        except av.error.FFmpegError:  # whatever a decoder calls damage: "operation not permitted" is among it
             self.bad += 1
             return []
         self.good += 1
