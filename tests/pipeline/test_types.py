@@ -6,13 +6,17 @@ import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
+
+import pillow_heif
 
 from rushes.config import Settings
 from rushes.db import renditions
 from rushes.ingest import tenants
 from rushes.ingest.context import Context
 from rushes.model import Asset, AssetState, Principal, Role
+from tests.media.pictures import dng, quarters
 from tests.pipeline.equipment import ingest_without_worker, settled, worker
 
 PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + b"1 0 obj << >> endobj\n" * 50
@@ -29,7 +33,9 @@ async def of_tenant(ctx: Context, *types: str, formats: Mapping[str, Sequence[st
     return who
 
 
-async def test_what_a_file_really_is_decides(ctx: Context, own: Settings, clip: bytes) -> None:
+async def test_what_a_file_really_is_decides(ctx: Context, own: Settings, clip: bytes, tmp_path: Path) -> None:
+    raw = dng(tmp_path / "a.dng").read_bytes()
+    pillow_heif.from_pillow(quarters()).save(tmp_path / "a.heic")
     default, office = await of_tenant(ctx), await of_tenant(ctx, "video", "application/pdf")
     sound, anything = await of_tenant(ctx, "audio"), await of_tenant(ctx, "*")
     fussy = await of_tenant(ctx, formats={"video": ["hevc", "prores"]})
@@ -44,6 +50,8 @@ async def test_what_a_file_really_is_decides(ctx: Context, own: Settings, clip: 
         (default, NOISE, "take.mov", "not_media", None),
         (sound, clip, "voice.mp4", "type_not_allowed", "video"),
         (fussy, clip, "take.mp4", "format_refused", "h264"),
+        (default, raw, "still.dng", "published", "image"),
+        (default, (tmp_path / "a.heic").read_bytes(), "still.heic", "published", "image"),
         (anything, NOISE, "blob", "published", "application/octet-stream"),
         (anything, PROGRAM, "take.mov", "published", "application/x-executable"),
     ]
@@ -70,8 +78,8 @@ async def kept(ctx: Context, asset: Asset, what: str | None) -> None:
     assert asset.media is not None
     async with ctx.db.transaction() as conn:
         made = (await renditions.readable(conn, [asset]))[asset.id]
-    if what == "video":
-        assert asset.kind == "video"
+    if what in {"video", "image"}:
+        assert asset.kind == what
         assert made
     else:
         assert (asset.kind, asset.media["format"], made) == (None, what, [])
