@@ -109,7 +109,7 @@ class ImageInfo:
     has_alpha: bool
     orientation: int  # EXIF, 1 to 8
     frames: int = 1
-    bit_depth: int = 8  # of a channel, in the file
+    bit_depth: int | None = None  # of a channel, in the file
     icc: str | None = None  # the name that the embedded profile gives itself; "" for one without a name
     exif: dict[str, Value] = field(default_factory=dict)  # by EXIF's names; GPS as degrees and metres
     iptc: dict[str, Value] = field(default_factory=dict)  # by IIM's names

@@ -2,7 +2,7 @@
 of it.
 
 Reads the container's head (and tail, where its index lies) and decodes the first frames of picture and sound; a few
-megabytes of any file. What is said of each kind lies in container.py, videofacts.py, audiofacts.py and picture.py.
+megabytes of any file. What is said of each kind lies in container.py, videofacts.py, audiofacts.py and imagefacts.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import av
 import av.error
 
-from rushes.media.inside import audiofacts, container, picture, talk, videofacts
+from rushes.media.inside import audiofacts, container, imagefacts, picture, talk, videofacts
 from rushes.media.inside.dump import Dump
 from rushes.media.inside.opened import NOT_MEDIA, Decoder, opened
 from rushes.media.inside.reader import Reader
@@ -29,9 +29,9 @@ def main(arguments: dict[str, Any], feed: int) -> None:
 
 def identify(arguments: dict[str, Any], reader: Reader, _: talk.Voice) -> dict[str, Any]:
     """`MediaInfo` as JSON values. Raises Refused."""
-    found = picture.identify(reader, arguments["max_pixels"])
-    if found is not None:
-        return {"kind": "image", "size": reader.size, **found}
+    still = picture.opened_picture(reader, arguments["max_pixels"])
+    if still is not None:
+        return {"kind": "image", "size": reader.size, **imagefacts.identify(still, reader)}
     container.check_riff(reader)
     with opened(reader, arguments) as file:
         return _describe(file, arguments, reader)

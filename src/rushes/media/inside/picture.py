@@ -1,10 +1,10 @@
-"""Still pictures: what they are, and how they are opened for it. Rendering them is `rendering`'s."""
+"""Still pictures: how they are opened. Describing them is the work of `imagefacts`, rendering them of `rendering`."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -21,7 +21,6 @@ warnings.simplefilter("ignore")  # about odd metadata; nobody reads them
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError, RuntimeError)
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")  # of formats that nothing else is
 _HEAD = 16 * 1024  # bytes
-_EXIF_TEXT = ("Make", "Model", "Software", "DateTime", "Artist", "Copyright", "ImageDescription")
 ALPHA = {"RGBA", "LA", "PA", "La", "RGBa"}
 
 
@@ -98,23 +97,3 @@ def _primaries(reader: Reader) -> int | None:
 def _check(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise talk.Refused("too_many_pixels", f"The picture is {width} by {height}; {max_pixels} pixels are allowed.")
-
-
-def identify(reader: Reader, max_pixels: int) -> dict[str, Any] | None:
-    """Format, `ImageInfo` and tags as JSON values; None when it is no picture."""
-    opened = opened_picture(reader, max_pixels)
-    if opened is None:
-        return None
-    exif, picture = opened.exif(), opened.image
-    width, height = opened.size
-    image = {
-        "width": width,
-        "height": height,
-        "mode": "RGB" if picture is None else picture.mode,
-        "has_alpha": picture is not None and (picture.mode in ALPHA or "transparency" in picture.info),
-        "orientation": opened.orientation,
-        "frames": int(getattr(picture, "n_frames", 1)),
-    }
-    names = ((name, exif.get(ExifTags.Base[name])) for name in _EXIF_TEXT)
-    tags = {name: str(value).strip("\0 ")[:1000] for name, value in names if value}
-    return {"format": opened.format, "image": image, "tags": tags}

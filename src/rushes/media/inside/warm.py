@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image, ImageCms
 
 from rushes.media.formats import PICTURES
-from rushes.media.inside import picture, raw, rendering
+from rushes.media.inside import imagefacts, picture, raw, rendering
 
 USED = (raw.Raw,)  # imported when the first camera raw file comes
 
@@ -28,8 +28,8 @@ def warm() -> None:
                 Image.new(mode, (32, 16)).save(sample, name, exif=exif, icc_profile=profile)
             except OSError:
                 continue  # this format has no such mode
-            picture.identify(sample, 1 << 20)
             opened = picture.opened_picture(sample, 1 << 20)
             if opened is not None:
+                imagefacts.identify(opened, sample)
                 shown = rendering.render(opened, 16, 1 << 20)
                 rendering.flat(shown).save(io.BytesIO(), "JPEG", optimize=True, progressive=True)
