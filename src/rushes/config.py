@@ -179,17 +179,36 @@ class Settings(BaseSettings):
         2,
         ge=1,
         le=256,
-        description="Media jobs a worker runs at once; the same for all workers of a database.",
+        description="Stages a worker encodes at once for one tenant, and one more when others wait; the same for all workers.",
     )
     waveform_channels: int = Field(
         1, ge=1, le=2, description="Channels of waveform peaks: 1 mixed, or 2, left and right."
     )
     worker_threads: int = Field(0, ge=0, le=256, description="Threads an encoder may use; 0 means one a core.")
+    video_encoder: Literal["x264", "nvenc", "vaapi", "qsv", "videotoolbox"] = Field(
+        "x264", description="What encodes the pictures of videos: x264, or the hardware of every worker."
+    )
+    video_device: str = Field("", description="The hardware encoder's device, such as /dev/dri/renderD128.")
+    video_tallest: Literal[720, 1080, 2160] = Field(
+        1080, description="The highest rung of videos, in pixels of the shorter side."
+    )
+    video_proxy_height: Literal[360, 720, 1080] = Field(
+        720, description="The progressive MP4 of a video is the highest rung not above this."
+    )
+    video_second: Literal["", "vp9", "av1"] = Field(
+        "", description="A second set of a video's pictures, made when the first is published: vp9 or av1."
+    )
+    video_span_seconds: Seconds = Field(
+        120, description="How much of a video one worker encodes in one go, in seconds of 1080p at 30 frames a second."
+    )
     takeover_seconds: float = Field(
         15, ge=2, description="How long a worker must have been gone before another takes its work."
     )
     scratch_dir: Path | None = Field(
         None, description="Where jobs keep files while they run; default: `scratch` in the data directory."
+    )
+    scratch_bytes: int | None = Field(
+        None, ge=1024**3, description="How much of it one worker may fill; without it, what the disk has free."
     )
     job_attempts: int = Field(4, ge=1, le=100, description="How often a failing processing step is tried.")
 

@@ -297,7 +297,7 @@ async def _work(settings: Settings) -> int:
         loop.add_signal_handler(number, leave)
     with Scratch(settings.scratch(), worker_id) as scratch:
         async with open_context(settings) as context:
-            bench = Bench(scratch.directory, await detect())
+            bench = Bench(scratch.directory, await detect(), settings.scratch_bytes)
             log.info("media tools run confined: %s", bench.sandbox.describe())
             engine = Engine(settings, worker_id, workflows(context, bench))
             await engine.start()

@@ -61,7 +61,7 @@ def test_every_link_works_and_names_its_type(stack: Site, clip: Path) -> None:
 def test_jobs_tell_what_was_done(stack: Site) -> None:
     asset = stack.client.assets.page().items[0]
     jobs = {job.type: job for job in stack.client.jobs.page(asset_id=asset.id).items}
-    assert set(jobs) == {"process", "identify", "digest", "encode", "poster", "stills", "sound"}
+    assert set(jobs) == {"process", "identify", "digest", "copy", "encode", "poster", "stills", "sound"}
     assert all(job.status == "succeeded" and job.progress == 1 for job in jobs.values())
     events = [row[0] for row in stack.rows("SELECT type FROM events WHERE asset_id = %s ORDER BY id", asset.id)]
     assert events[0] == "upload_started"

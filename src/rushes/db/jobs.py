@@ -165,6 +165,11 @@ async def run_before(conn: Conn, run: Job) -> UUID | None:
     return None if row is None else UUID(str(row[0]))
 
 
+async def set_result(conn: Conn, job_id: UUID, result: Json) -> None:
+    """Record what became of a job: what it made, by which recipe, and what later stages go on from."""
+    await conn.execute("UPDATE jobs SET result = %s WHERE id = %s", [Jsonb(result), job_id])
+
+
 async def set_priority(conn: Conn, job_ids: Sequence[UUID], priority: int) -> None:
     await conn.execute("UPDATE jobs SET priority = %s WHERE id = ANY(%s)", [priority, list(job_ids)])
 

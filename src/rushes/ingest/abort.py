@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncIterator
 from uuid import UUID
 
 from rushes import events
@@ -87,14 +87,14 @@ async def abort_in_storage(ctx: Context, bucket: str, key: str, storage_upload_i
         raise Unavailable("storage_abort_undone", "Parts landed while their upload was aborted.", count=len(left))
 
 
-def staged_objects(ctx: Context, upload: Upload) -> AsyncGenerator[ListedObject, None]:
+def staged_objects(ctx: Context, upload: Upload) -> AsyncIterator[ListedObject]:
     """What lies in the incoming place for this upload: staged parts and slices."""
     place = ctx.storage.incoming
     prefix = asset_prefix(place, upload.tenant, upload.creator, upload.asset_id)
     return ctx.storage.s3.list_objects(place.bucket, prefix)
 
 
-async def delete_listed(ctx: Context, bucket: str, listed: AsyncGenerator[ListedObject, None]) -> None:
+async def delete_listed(ctx: Context, bucket: str, listed: AsyncIterator[ListedObject]) -> None:
     """Delete what is listed, as it is listed."""
     keys: list[str] = []
     async for item in listed:

@@ -1,4 +1,4 @@
-"""What lies in storage and belongs to no session: multipart uploads, staged parts, slices, scratch.
+"""What lies in storage and belongs to no session: multipart uploads, staged parts, slices, pieces.
 
 Nothing is touched that a session owns, that is younger than the grace time, whose session ended more recently than that
 (its own `discard` is on its way), or whose key has not our shape. An upload that was ingested, and a rendition that is
@@ -19,6 +19,7 @@ from rushes.ingest.sweeping import Sweep
 from rushes.model import OPEN_UPLOADS, AssetState, Layout, UploadState
 from rushes.storage import Found, ListedObject, OpenUpload, Shape, shape_of, widest_places
 
+PIECES = "pieces/"
 STAGED = "parts/"  # what the keys of staged parts go on with after the asset
 
 
@@ -36,10 +37,13 @@ def may_abort(owner: Owner | None, before: datetime) -> bool:
 
 
 def may_delete(owner: Owner | None, before: datetime, *, rest: str, known_slice: bool) -> bool:
-    """Whether an object in the incoming place may go. An open upload needs its staged parts, and the slices in its ledger."""
+    """Whether an object in the incoming place may go. An open upload needs its staged parts, and the slices in its ledger;
+    an asset that is processed its pieces."""
     if owner is not None and owner.state in OPEN_UPLOADS:
         staged = owner.layout is Layout.STAGED and rest.startswith(STAGED)
         return not staged and not known_slice
+    if owner is not None and owner.asset_state is AssetState.PROCESSING and rest.startswith(PIECES):
+        return False
     return is_over(owner, before)
 
 

@@ -1,6 +1,6 @@
 """Which stages a run has, what each waits for, and how much of the run it is. Pure.
 
-    identify ∥ digest, then poster ∥ copy ∥ stills ∥ sound ∥ encode 0 … N-1 → join; published; then extra
+    identify ∥ digest, then poster ∥ stills ∥ sound ∥ (copy → encode 0 … N-1 → join); published; then extra
 
 What a person looks at comes first; what others wait for comes before what nobody waits for (see `queues.py`). Identifying
 says which stages there are; the digest reads the whole original meanwhile.
@@ -34,8 +34,7 @@ class Item:
 class Picture:
     """What the plan of a moving picture says of its stages."""
 
-    spans: int = 1  # encoded apart from each other; one is encoded and joined in one go
-    copied: bool = False  # the source's own picture becomes a rendition
+    spans: int = 1  # encoded apart from each other; one is encoded and joined in one go, none only joined
     extra: bool = False  # a second set of renditions, once the first is published
 
 
@@ -75,7 +74,7 @@ def _made(media: Json, size: int, picture: Picture) -> list[Item]:
         case "video":
             return [
                 Item("poster", weight=1, after=("identify",)),
-                *([Item("copy", weight=0.5 + size / 100e6, after=("identify",))] if picture.copied else []),
+                Item("copy", weight=0.5 + size / 100e6, after=("identify",)),
                 Item("stills", weight=2, after=("identify",)),
                 *sound,
                 *_encoded(seconds * _share(media), picture),
@@ -86,9 +85,9 @@ def _made(media: Json, size: int, picture: Picture) -> list[Item]:
 
 def _encoded(work: float, picture: Picture) -> list[Item]:
     each = 1 + work / max(1, picture.spans)
-    items = [Item("encode", number, each, ("identify",)) for number in range(picture.spans)]
-    if picture.spans > 1:
-        items.append(Item("join", weight=1 + work / 20, after=("identify", "encode")))
+    items = [Item("encode", number, each, ("copy",)) for number in range(picture.spans)]
+    if picture.spans != 1:
+        items.append(Item("join", weight=1 + work / 20, after=("copy", "encode")))
     if picture.extra:
         items.append(Item("extra", weight=2 * work, after=("identify",)))
     return items

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from rushes import events
 from rushes.db import Conn, assets, jobs, renditions
-from rushes.ingest.context import Context
+from rushes.ingest.context import Context, Work
 from rushes.ingest.process import add_job, end_job, queued_job, stage_work, stop_run
 from rushes.model import Asset, AssetState, Job, JobState, Json
 from rushes.pipeline import agenda
@@ -84,7 +84,7 @@ async def _go_on(ctx: Context, conn: Conn, asset: Asset, run: Job, now: datetime
         return "failed"
     wish = agenda.wished(run.arguments, await _outdated(conn, asset, run))
     facts = _facts(asset, stages, wish)
-    items = agenda.agenda(facts, asset.size, agenda.Picture(), wish)
+    items = agenda.agenda(facts, asset.size, _picture(ctx, stages), wish)
     await jobs.weigh(conn, run.id, agenda.weight(items, facts, asset.size))
     await jobs.sum_up(conn, run.id, now)
     if facts is not None and agenda.complete(items, stages):
@@ -94,6 +94,15 @@ async def _go_on(ctx: Context, conn: Conn, asset: Asset, run: Job, now: datetime
         return "published"
     await _start(ctx, conn, run, agenda.due(items, stages), now)
     return "running"
+
+
+def _picture(ctx: Context, stages: Sequence[Job]) -> agenda.Picture:
+    """What the plan says that copying has made; without a picture to encode there are no spans of it."""
+    second = bool(ctx.settings.video_second)
+    for stage in stages:
+        if stage.type == "copy" and (plan := stage.result.get("plan")):
+            return agenda.Picture(spans=len(plan["spans"]) if plan["targets"] else 0, extra=second)
+    return agenda.Picture(extra=second)
 
 
 async def _outdated(conn: Conn, asset: Asset, run: Job) -> set[str]:
@@ -135,6 +144,9 @@ async def publish(ctx: Context, conn: Conn, asset: Asset, run: Job, items: Seque
         seconds=round((now - run.created_at).total_seconds(), 3),
     )
     await _start(ctx, conn, run, agenda.late(items), now)
+    if any(item.type == "join" for item in items):
+        work = Work("tidy", f"tidy-{run.id}", (str(asset.id), asset.epoch), asset.tenant)
+        await ctx.engine.enqueue(conn, work)
 
 
 async def fail(conn: Conn, asset: Asset, run: Job, now: datetime, problem: Json) -> None:

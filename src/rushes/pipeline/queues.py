@@ -52,6 +52,7 @@ QUEUE_OF = {
     "discard": CLEAN,
     "remove": CLEAN,
     "unstage": CLEAN,
+    "tidy": CLEAN,
     "sweep": SWEEP,
 }
 QUEUE_OF_STAGE = {"identify": QUICK, "poster": QUICK, "copy": QUICK, "images": QUICK, "digest": READ}  # others: STAGE

@@ -14,6 +14,7 @@ from uuid import UUID
 from rushes import events
 from rushes.db import Conn, assets, jobs, renditions
 from rushes.errors import Problem, Rejected, Unavailable
+from rushes.ingest.abort import delete_listed
 from rushes.ingest.context import Context
 from rushes.ingest.process import end_job
 from rushes.model import JobState, Json
@@ -22,7 +23,7 @@ from rushes.pipeline.process import OWN_ERROR, stage_ended
 from rushes.pipeline.runs import Ownership, Replaced, claim, while_owned
 from rushes.pipeline.source import StoredSource
 from rushes.pipeline.work import FUNCTIONS, Bench, Stage
-from rushes.storage import rendition_prefix
+from rushes.storage import pieces_prefix, rendition_prefix
 
 log = logging.getLogger(__name__)
 
@@ -131,8 +132,11 @@ async def _clear(own: Ownership) -> None:
     try:
         async with own.ctx.db.transaction() as conn:
             await renditions.delete_under(conn, storage.renditions.bucket, prefix)
-        keys = [item.key async for item in storage.s3.list_objects(storage.renditions.bucket, prefix)]
-        await storage.s3.delete_objects(storage.renditions.bucket, keys)
+        await delete_listed(
+            own.ctx, storage.renditions.bucket, storage.s3.list_objects(storage.renditions.bucket, prefix)
+        )
+        pieces = f"{pieces_prefix(storage.incoming, job.tenant, job.creator, job.asset_id)}{own.epoch}/"
+        await delete_listed(own.ctx, storage.incoming.bucket, storage.s3.list_objects(storage.incoming.bucket, pieces))
     except Problem as problem:
         log.warning("what job %s left under %s stays for now: %s", job.id, prefix, problem.message)
 

@@ -7,24 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rushes import checksum
-from rushes.db import renditions, segments
+from rushes.db import jobs, renditions, segments
 from rushes.ingest.context import Context
 from rushes.media.outputs import Output
-from rushes.model import Asset, Rendition, Segments, new_id
+from rushes.model import Asset, Json, Rendition, Segments, new_id
 from rushes.pipeline.runs import Ownership
 from rushes.storage import put_file, rendition_key
 
 CHUNK = 8 * 1024 * 1024
 
 
-async def store(ctx: Context, own: Ownership, asset: Asset, made: Sequence[Output]) -> None:
-    """Put the files under this run's epoch, then record them, if this run still owns the job."""
+async def store(ctx: Context, own: Ownership, asset: Asset, made: Sequence[Output], facts: Json | None = None) -> None:
+    """Put the files under this run's epoch, then record them, and `facts` for later stages, if this run still owns the job."""
     place = ctx.storage.renditions
     assert own.job.parent_id is not None, "stages are children of a run"
     rows: list[tuple[Rendition, Segments | None]] = []
     for output in made:
         key = rendition_key(place, asset.tenant, asset.creator, asset.id, epoch=own.epoch, name=output.name)
-        crc = checksum.encode(await asyncio.to_thread(_crc_of, output.path))
+        crc = checksum.encode(await asyncio.to_thread(crc_of, output.path))
         await put_file(
             ctx.storage.s3,
             place.bucket,
@@ -59,9 +59,12 @@ async def store(ctx: Context, own: Ownership, asset: Asset, made: Sequence[Outpu
             found = await renditions.put(conn, row)
             if laid is not None:
                 await segments.put(conn, found, laid)
+        recipes = {row.name: row.recipe for row, _ in rows}
+        await jobs.set_result(conn, own.job.id, {"renditions": recipes} | (facts or {}))
 
 
-def _crc_of(path: Path) -> int:
+def crc_of(path: Path) -> int:
+    """Its CRC64NVME."""
     crc = 0
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,20 @@ from rushes.ingest.context import Context
 from rushes.ingest.formats import check_formats
 from rushes.ingest.policy import as_what, check_kind
 from rushes.ingest.verify import Reading, feed
-from rushes.media import audio, cover, posters, previews
+from rushes.media import audio, cover, ladder, posters, previews
 from rushes.media.audio import make_sound
 from rushes.media.cover import make_cover
 from rushes.media.identify import identify as identify_media
 from rushes.media.images import make_images
 from rushes.media.info import MediaInfo
-from rushes.media.ladder import VideoSettings
 from rushes.media.outputs import Output
 from rushes.media.posters import make_poster
 from rushes.media.sandbox import Sandbox
 from rushes.media.sprites import make_sprite
-from rushes.media.video import make_video
 from rushes.model import Asset, ChecksumAlgorithm, Json, Rendition
+from rushes.pipeline import picture
 from rushes.pipeline.agenda import RETIRED
+from rushes.pipeline.room import Room
 from rushes.pipeline.runs import Ownership
 from rushes.pipeline.source import StoredSource
 from rushes.pipeline.storing import store
@@ -43,6 +43,11 @@ class Bench:
 
     scratch: Path
     sandbox: Sandbox
+    scratch_bytes: int | None = None
+    room: Room = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "room", Room(self.scratch, self.scratch_bytes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +131,6 @@ async def digest(stage: Stage) -> None:
         await assets.change(conn, asset.id, stage.ctx.now(), **changes)
 
 
-async def encode(stage: Stage) -> None:
-    """The video ladder."""
-    settings = VideoSettings(threads=stage.ctx.settings.worker_threads)
-    made = await make_video(
-        stage.source, _info(stage), stage.directory, stage.bench.sandbox, stage.report, settings=settings
-    )
-    await _keep(stage, made)
-
-
 async def poster(stage: Stage) -> None:
     """A good frame of a video, or a sound's cover, in three sizes."""
     info = _info(stage)
@@ -181,7 +177,10 @@ FUNCTIONS: Mapping[str, Callable[[Stage], Awaitable[None]]] = {
     "stills": stills,
     "images": images,
     "sound": sound,
-    "encode": encode,
+    "copy": picture.copy,
+    "encode": picture.encode,
+    "join": picture.join,
+    "extra": picture.extra,
 } | dict.fromkeys(RETIRED, retired)
 
 
@@ -194,7 +193,10 @@ RECIPES: Mapping[str | tuple[str, str], int] = {
     "sound": audio.RECIPE,
     ("sound", "preview"): previews.RECIPE,
     ("sound", "hls_audio"): previews.RECIPE,
-    "encode": 1,
+    "copy": ladder.RECIPE,
+    "encode": ladder.RECIPE,
+    "join": ladder.RECIPE,
+    "extra": ladder.RECIPE,
 }
 
 

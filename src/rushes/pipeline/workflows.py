@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
+from uuid import UUID
 
 from rushes.ingest.context import Context
 from rushes.pipeline.engine import Run
 from rushes.pipeline.finalize import run_discard, run_finalize, run_remove, run_verify
+from rushes.pipeline.insist import insist
+from rushes.pipeline.pieces import remove as remove_pieces
 from rushes.pipeline.process import run_process
 from rushes.pipeline.staged import run_copy, run_unstage
 from rushes.pipeline.stages import run_stage
@@ -43,6 +46,10 @@ def workflows(ctx: Context, bench: Bench) -> Mapping[str, Callable[..., Coroutin
     async def unstage(upload_id: str) -> str:
         return await run_unstage(ctx, upload_id)
 
+    async def tidy(asset_id: str, epoch: int) -> str:
+        await insist(lambda: remove_pieces(ctx, UUID(asset_id), epoch))
+        return "done"
+
     async def sweep(slot: str) -> str:
         return await run_sweep(ctx, run, slot)
 
@@ -55,5 +62,6 @@ def workflows(ctx: Context, bench: Bench) -> Mapping[str, Callable[..., Coroutin
         "discard": discard,
         "remove": remove,
         "unstage": unstage,
+        "tidy": tidy,
         "sweep": sweep,
     }

@@ -3,6 +3,7 @@
     {tenant}/{creator}/{asset}/original            what was uploaded
     {tenant}/{creator}/{asset}/{epoch}/{name}      what run number `epoch` of the processing made of it
     {tenant}/{creator}/{asset}/parts/{number}      a part of a staged upload, in the incoming place until it is settled
+    {tenant}/{creator}/{asset}/pieces/{epoch}/{name}   a span of a rendition, in the incoming place until it is joined
     {tenant}/{creator}/{asset}/slices/{part}/{id}  bytes of a part that is not whole yet, in the incoming place
 
 Tenant and creator come from tokens of foreign issuers and may be any text. One that is safe as it stands is used as it
@@ -23,7 +24,9 @@ from rushes.errors import Invalid, Misconfigured
 _SAFE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RENDITION: Final = re.compile(rf"([0-9]{{1,18}})/{_SAFE.pattern}")
 _UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_INCOMING: Final = re.compile(rf"parts/[1-9][0-9]{{0,9}}|slices/[1-9][0-9]{{0,9}}/{_UUID}")
+_INCOMING: Final = re.compile(
+    rf"parts/[1-9][0-9]{{0,9}}|slices/[1-9][0-9]{{0,9}}/{_UUID}|pieces/[0-9]{{1,18}}/{_SAFE.pattern}"
+)
 _PROBE: Final = re.compile(rf"probe-{_UUID}(/.*)?")
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 
@@ -76,6 +79,18 @@ def slice_key(place: Place, tenant: str, creator: str, asset: UUID, *, number: i
     return f"{asset_prefix(place, tenant, creator, asset)}slices/{number}/{name}"
 
 
+def pieces_prefix(place: Place, tenant: str, creator: str, asset: UUID) -> str:
+    """What the keys of an asset's pieces begin with; the epoch of the run that made them follows."""
+    return f"{asset_prefix(place, tenant, creator, asset)}pieces/"
+
+
+def piece_key(place: Place, tenant: str, creator: str, asset: UUID, *, epoch: int, name: str) -> str:
+    """The key of one piece. Raises `Invalid` as `rendition_key` does."""
+    if not _SAFE.fullmatch(name):
+        raise Invalid("rendition_name_invalid", f"{name[:100]!r} cannot name a piece.")
+    return f"{pieces_prefix(place, tenant, creator, asset)}{epoch}/{name}"
+
+
 def rendition_prefix(place: Place, tenant: str, creator: str, asset: UUID, *, epoch: int) -> str:
     """What all keys of one run of the processing begin with; ends with a slash."""
     if epoch < 0:
@@ -120,7 +135,7 @@ def is_original(key: OurKey) -> bool:
 
 
 def is_incoming(key: OurKey) -> bool:
-    """Whether the key is a staged part's or a slice's, exactly as we make them."""
+    """Whether the key is a staged part's, a slice's or a piece's, exactly as we make them."""
     return _INCOMING.fullmatch(key.rest) is not None
 
 

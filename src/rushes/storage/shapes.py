@@ -28,7 +28,7 @@ class Shape(StrEnum):
 
     ORIGINAL = "original"
     RENDITION = "rendition"
-    INCOMING = "incoming"  # a staged part or a slice
+    INCOMING = "incoming"  # a staged part, a slice or a piece
     PROBE = "probe"  # what a probe of the store experimented on
 
 
