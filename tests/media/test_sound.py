@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rushes.errors import Rejected, Unavailable
+from rushes.errors import Rejected
 from rushes.media.audio import Sound, announced, first_sound, make_sound
 from rushes.media.identify import identify
 from rushes.media.info import AudioInfo, Loudness, MediaInfo
@@ -27,7 +27,7 @@ from rushes.media.inside.peaks import Peaks
 from rushes.media.inside.reader import laid_over
 from rushes.media.inside.spectrum import Spectrum
 from rushes.media.outputs import Output
-from rushes.media.previews import fragments, plan_previews, playable
+from rushes.media.previews import plan_previews, playable
 from rushes.media.sandbox import Sandbox
 from rushes.media.source import FileSource
 from tests.conftest import ROUNDS
@@ -318,12 +318,3 @@ def test_which_durations_are_guesses() -> None:
     assert announced(info("mp3", 80_000), SOUND) == 10.0  # by its table of contents; half of it is missing
     assert announced(info("mov,mp4", 160_000), SOUND) == 10.0
     assert first_sound(MediaInfo("video", "mov", 1)) is None
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"\0\0\0\x08moov", b"\0\0\0\x08moof", b"\0\0\0\x09moov", b"\0\0\1\0moof", b"abc"]
-)
-def test_what_is_no_fragmented_file(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "a.mp4").write_bytes(data)
-    with pytest.raises(Unavailable):
-        fragments(tmp_path / "a.mp4")
