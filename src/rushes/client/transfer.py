@@ -252,11 +252,17 @@ class Transfer:
             verdict = came
             if verdict.busy or (verdict.crowded and action.grant is not None):  # the API is this store
                 self._engine.pushed_back()
-            self._landed(lambda now: session.put_failed(action.number, verdict, now, flight), flight, wasted=True)
+            self._landed(lambda now: self._put_failed(action.number, verdict, now, flight), flight, wasted=True)
             return
         etag = came
         self._moved(flight, flight.length)
         self._landed(lambda now: session.was_put(action.number, etag, now, flight), flight)
+
+    def _put_failed(self, number: int, verdict: Verdict, now: float, flight: Flight) -> None:
+        went_around = self._on.session.goes_around(now)
+        self._on.session.put_failed(number, verdict, now, flight)
+        if self._on.session.goes_around(now) and not went_around:
+            self._engine.pushed_back()  # the network is in trouble: its next break costs less with fewer lines
 
     def _moved(self, flight: Flight, sent: int) -> None:
         with self._lock:
