@@ -1,6 +1,6 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Everything is installed into .venv by scripts/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint long conformance bench bench-core bench-client lock clean
+.PHONY: help setup demo test lint long conformance bench bench-core bench-client bench-media lock clean
 
 PY := .venv/bin/python
 ROUNDS ?= 1
@@ -45,6 +45,9 @@ bench-core: setup  ## The upload core: URLs and sessions a CPU-second, traffic, 
 
 bench-client: setup  ## The client beside boto3, obstore, aws-cli, rclone, s5cmd, tuspy: sink, store, bad lines (20 min).
 	$(PY) -m bench.client
+
+bench-media: setup  ## Renditions beside one ffmpeg run an output and MediaCMS's recipe; what is readable when; workers.
+	$(PY) -m bench.media
 
 lock:  ## Renew requirements.lock from pyproject.toml (versions and hashes only).
 	.venv/bin/pip install --quiet uv
