@@ -29,6 +29,8 @@ class Encoded:
         self._streams = [
             self._encoder, *(file.add_stream_from_template(self._encoder) for file in self._files[1:])
         ]  # fmt: skip
+        for stream in self._streams[1:]:  # a template has not got it yet, and browsers refuse AAC that does not say how
+            stream.codec_context.extradata = self._encoder.codec_context.extradata
         self._resampled = Resampled("fltp", preview["layout"], self._rate, self._encoder.codec_context.frame_size)
         self._heard = 0  # samples
         self._last: Any = None
