@@ -98,7 +98,7 @@ async def test_all_of_them_end(
     record_property("saw", f"{len(names)} files, {dict(counts)}; the slowest was {slowest[0]} with {slowest[2]:.1f} s")
     assert not [outcome for outcome in outcomes if outcome[1] in NOT_CLEAR]
     if ROUNDS > 1:
-        assert slowest[2] < 60, slowest
+        assert slowest[2] < 60, slowest  # alone the slowest takes ten
     await _kept_secret(ctx, bird, list(begun.values()))
 
 

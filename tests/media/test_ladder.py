@@ -165,3 +165,11 @@ def test_the_second_set_has_names_of_its_own() -> None:
     assert [target.file for target in plan.targets] == ["hls-vp9-1080p.mp4", "hls-vp9-720p.mp4", "hls-vp9-360p.mp4"]
     assert plan.tracks == ()
     assert plan.copied is None
+
+
+def test_a_picture_that_hardly_moves_is_not_cut_small() -> None:
+    """Each span costs a process: ninety frames in thirteen hours are not worth seventy-seven."""
+    assert INFO.video is not None
+    video = replace(INFO.video, fps=1 / 512, frame_rate="1/512")
+    slow = replace(INFO, duration=46_080.0, video=video)
+    assert len(plan_video(slow, VideoSettings(), copy=False).spans) == 1

@@ -15,7 +15,8 @@ from rushes.media.formats import forced
 from rushes.media.info import MediaInfo
 from rushes.media.ladder import GOP_SECONDS, MAX_FPS, SEGMENT_SECONDS
 
-_SHORTEST, _LONGEST = 24.0, 600.0  # seconds
+_SHORTEST = 24.0  # seconds
+_MOST_FRAMES = 18_000  # ten minutes of 30 a second; a picture that hardly moves has longer spans, not more of them
 MOST_SPANS = 1000
 MOST_KEYS = 4000  # key frames said one by one in a command
 _SEEKABLE = {"mov", "matroska", "mpegts", "mxf"}  # containers that find a moment, with time stamps to be trusted
@@ -39,7 +40,8 @@ def cut(info: MediaInfo, edges: Sequence[float] | None, work: float) -> tuple[Sp
     if video is not None and seconds and forced(info.format) in _SEEKABLE:
         rate = min(video.fps or 30.0, 2 * MAX_FPS)
         weight = video.coded_width * video.coded_height * rate / (1920 * 1080 * 30)
-        lasts = max(min(max(work / weight, min(work, _SHORTEST)), _LONGEST), seconds / MOST_SPANS)
+        lasts = min(max(work / weight, min(work, _SHORTEST)), _MOST_FRAMES / rate)
+        lasts = max(lasts, seconds / MOST_SPANS)
         count = max(1, round(seconds / lasts))
         grid = edges or [n * SEGMENT_SECONDS for n in range(math.ceil(seconds / SEGMENT_SECONDS))]
         for number in range(1, count):
