@@ -6,7 +6,7 @@ PY := .venv/bin/python
 ROUNDS ?= 1
 STORE ?= all
 comma := ,
-JOBS ?= 2
+JOBS ?= 3
 PYTEST := $(PY) -m pytest -n $(JOBS) --dist loadfile
 
 help:  ## Show this list.
@@ -18,7 +18,7 @@ setup:  ## Install everything into .venv (done by the others when needed).
 demo: setup  ## Start the whole stack, ingest a sample clip, print the asset.
 	@sh scripts/demo.sh
 
-test: setup  ## Run all tests, JOBS files at a time (2).
+test: setup  ## Run all tests, JOBS files at a time (3).
 	$(PYTEST)
 
 lint: setup  ## Formatter, linter, strict types, import contracts.
