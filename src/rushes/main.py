@@ -154,6 +154,7 @@ async def _storage_to_examine(settings: Settings, stack: AsyncExitStack, finding
 def run_api(settings: Settings) -> None:
     """Serve the API until SIGTERM. Granian's processes read the settings from the environment, as this one did."""
     _open_log(settings)
+    _check_named(settings)
     tokens.own_secret(settings)
     database_url(settings)
     _check_port(settings.api_host, settings.api_port)
@@ -174,6 +175,20 @@ def run_api(settings: Settings) -> None:
         log_level=LogLevels(settings.log_level),
         log_access=False,
     ).serve()
+
+
+def _check_named(settings: Settings) -> None:
+    """Raise `Misconfigured` that names all settings that an API cannot do without, where several are missing."""
+    needed = {
+        "RUSHES_TOKEN_SECRET (a random text of at least 32 bytes)": settings.token_secret,
+        "RUSHES_DATABASE_URL (postgresql://…)": settings.database_url,
+    }
+    missing = [name for name, found in needed.items() if found is None]
+    if len(missing) > 1:
+        storage = "" if settings.storage_endpoint else ", and RUSHES_STORAGE_ENDPOINT where storage is not AWS"
+        raise Misconfigured(
+            "settings_missing", f"Set {', '.join(missing)}{storage}. `rushes up` starts a whole server without any."
+        )
 
 
 def _room_for_connections(wanted: int) -> int:

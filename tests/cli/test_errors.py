@@ -191,6 +191,12 @@ def test_a_missing_server_extra_is_named(clip: Path, environment: dict[str, str]
     check(done, exits.REFUSED, "pip install 'rushes[server,media]'")
 
 
+def test_an_api_names_all_that_it_misses_at_once(rushes: Rushes) -> None:
+    done = rushes("api")
+    check(done, exits.REFUSED, "RUSHES_TOKEN_SECRET", "RUSHES_DATABASE_URL", "RUSHES_STORAGE_ENDPOINT")
+    check(rushes("api", RUSHES_TOKEN_SECRET="s" * 40), exits.REFUSED, "RUSHES_DATABASE_URL")
+
+
 BROKEN = """
 import sys
 import rushes.cli.checksum as broken

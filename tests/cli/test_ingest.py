@@ -51,6 +51,19 @@ def test_what_came_out_is_shown(rushes_here: Rushes, publishing: Site, at: tuple
     assert publishing.only().crc == crc64nvme(clip.read_bytes())
 
 
+def test_how_it_is_uploaded_is_chosen_as_for_upload(
+    rushes_here: Rushes, publishing: Site, at: tuple[str, ...], tmp_path: Path
+) -> None:
+    film = tmp_path / "film.mov"
+    film.write_bytes(os.urandom(11 << 20))
+    options = ("--checksum", "md5", "--part-size", "6MiB", "--limit-rate", "100M")
+    done = rushes_here("ingest", film, *at, *options)
+    assert done.returncode == exits.OK, done.stderr
+    assert publishing.only().declared[0].startswith("md5:")
+    assert publishing.only().plan.part_size == 6 << 20
+    assert rushes_here("ingest", film, *at, "--limit-rate", "0").returncode == exits.USAGE
+
+
 def test_json_is_one_object_a_file(
     rushes_here: Rushes, publishing: Site, at: tuple[str, ...], clip: Path, tmp_path: Path
 ) -> None:

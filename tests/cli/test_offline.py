@@ -15,6 +15,9 @@ import pytest
 
 from rushes.checksum import crc64nvme
 from rushes.cli import exits
+from rushes.client import Client, Journal, Limits
+from rushes.client.transfer import Opening
+from rushes.errors import Unavailable
 from tests.cli.conftest import Rushes
 from tests.client.equipment import TOKEN, serving
 
@@ -26,6 +29,15 @@ def port() -> int:
         return int(listener.getsockname()[1])
 
 
+def heard(process: subprocess.Popen[str], text: str) -> None:
+    """Read what it says until it says this."""
+    assert process.stdout is not None
+    said: list[str] = []
+    while text not in (line := process.stdout.readline()):
+        assert line, f"it ended, and had said {said}"
+        said.append(line)
+
+
 @contextmanager
 def waiting(environment: dict[str, str], port: int, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """A command that says that it waits for the server."""
@@ -33,9 +45,7 @@ def waiting(environment: dict[str, str], port: int, *arguments: object) -> Itera
     command = [sys.executable, "-m", "rushes", *map(str, arguments), *at]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
-            said = process.stdout.readline()
-            assert f"No server answers at http://127.0.0.1:{port}. Trying again." in said
+            heard(process, f"No server answers at http://127.0.0.1:{port}. Trying again.")
             yield process
         finally:
             process.kill()
@@ -74,7 +84,48 @@ def test_a_watch_waits_too(environment: dict[str, str], port: int, tmp_path: Pat
     at = ("--server", f"http://127.0.0.1:{port}", "--token", TOKEN)
     command = [sys.executable, "-m", "rushes", "watch", str(tmp_path / "card"), *at]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert "Watching" in process.stdout.readline()
+        heard(process, "Watching")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == exits.INTERRUPTED
+
+
+def test_who_does_not_answer_at_once_is_told_of(environment: dict[str, str], clip: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections, and never says a word
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        command = [sys.executable, "-m", "rushes", "upload", str(clip), "--server", url, "--token", TOKEN]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            heard(process, f"waiting: {url} has not answered yet.")
+            process.kill()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_server_that_was_never_reached_is_given_up_for_now(port: int, clip: Path, tmp_path: Path, count: int) -> None:
+    paths = [clip, tmp_path / "other.mov"][:count]
+    (tmp_path / "other.mov").write_bytes(b"x")
+    limits = Limits(reach_after=0.2, backoff=0.05)
+    with (
+        Journal(tmp_path / "state") as journal,
+        Client(f"http://127.0.0.1:{port}", TOKEN, limits=limits, journal=journal) as client,
+    ):
+        for outcome in client.upload_many(paths):
+            assert isinstance(outcome.error, Unavailable)
+            assert outcome.error.code == "server_unreached"
+            assert f"No server answers at http://127.0.0.1:{port}. It was tried for 0 seconds." in str(outcome.error)
+        assert [entry.code for entry in client.pending()] == ["server_unreached"] * count
+        with serving(port) as site:
+            assert {outcome.error for outcome in client.resume_pending()} == {None}
+            assert len(site.uploads) == count
+
+
+@pytest.mark.parametrize(
+    ("reached", "seconds", "code"), [(True, 300.0, "no_progress"), (False, 60.0, "server_unreached")]
+)
+def test_a_server_that_has_answered_is_waited_for_longer(*, reached: bool, seconds: float, code: str) -> None:
+    passed = 0.0
+    opening = Opening(Limits(), unanswered=lambda: 0.0 if reached else passed)
+    for passed in (0.0, seconds - 1, seconds):
+        assert opening.end is None
+        opening.failed(Unavailable("network_refused", "No server answers."), 1000.0 + passed, 0.0)
+    assert opening.end is not None
+    assert opening.end.problem is not None
+    assert opening.end.problem.code == code

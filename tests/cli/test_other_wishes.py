@@ -38,7 +38,7 @@ def test_what_was_refused_is_asked_for_as_it_is_wished_now(
 def test_what_was_refused_needs_no_server_to_be_cancelled(
     rushes_here: Rushes, site: Site, at: tuple[str, ...], clip: Path
 ) -> None:
-    site.faults = [refusal("type_not_allowed")]
+    site.faults = [refusal("checksum_invalid")]
     rushes_here("upload", clip, *at)
     done = rushes_here("cancel", clip, "--server", "http://127.0.0.1:9", "--token", "another")
     assert (done.returncode, done.stdout) == (exits.OK, f"Cancelled: {clip}\n")
@@ -82,16 +82,38 @@ def test_what_many_files_share_is_said_once(
     trip.mkdir()
     for number in range(30):
         (trip / f"{number:02}.mov").write_bytes(b"%d" % number)
-    site.faults = [refusal("type_not_allowed")] * 25
+    site.faults = [refusal("checksum_invalid")] * 25
     done = rushes_here("upload", trip, *at)
     assert done.stdout.count(f"  {trip}/") == 20
     assert "  and 5 files more: " in done.stdout
-    site.faults = [refusal("type_not_allowed")]
+    site.faults = [refusal("checksum_invalid")]
     assert rushes_here("upload", trip, *at).returncode == exits.USAGE
     done = rushes_here("upload", trip, *at)
     assert done.returncode == exits.OK
     assert done.stdout.endswith("29 files uploaded before: 49 B; --anew uploads them again.\n")
     assert done.stdout.count("uploaded before") == 1
+
+
+def test_files_of_types_that_are_not_taken_are_told_once_and_not_kept(
+    rushes_here: Rushes, site: Site, at: tuple[str, ...], tmp_path: Path
+) -> None:
+    card = tmp_path / "card"
+    card.mkdir()
+    for number in range(9):
+        (card / f"{number}.xml").write_bytes(b"%d" % number)
+    site.faults = [refusal("type_not_allowed") for _ in range(7)]
+    done = rushes_here("upload", card, *at)
+    assert done.returncode == exits.REFUSED
+    told = "7 files of types that the server does not take, not uploaded and not kept: "
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith(told)]
+    assert line.endswith("and 2 more. made to fail")
+    assert "2 files uploaded and verified" in done.stdout
+    assert "rushes pending" not in done.stdout
+    assert "failed:" not in done.stdout
+    assert rushes_here("pending").stdout == NOTHING
+    site.faults = [refusal("type_not_allowed")]
+    alone = rushes_here("upload", card / "0.xml", *at, "--anew", "--json")
+    assert (alone.returncode, json.loads(alone.stdout)["error"]["code"]) == (exits.REFUSED, "type_not_allowed")
 
 
 def test_a_file_that_was_uploaded_before_is_left_alone(

@@ -34,7 +34,8 @@ def plan_of(parts: int, part_size: int = 100) -> PartPlan:
 
 
 def session_of(parts: int = 3, held: Iterable[HeldPart] = (), **limits: float) -> Session:
-    return Session(plan_of(parts), Limits(**{"parallel": 4, "hedge_share": 0.0} | limits), held, chance=lambda: 0.5)  # type: ignore[arg-type]
+    wanted = Limits(**{"parallel": 4, "hedge_share": 0.0, "stagger": 0.0} | limits)  # type: ignore[arg-type]
+    return Session(plan_of(parts), wanted, held, chance=lambda: 0.5)
 
 
 def grant_of(number: int) -> Grant:

@@ -76,6 +76,17 @@ def test_a_line_that_becomes_another_is_followed(one: float, before: int, after:
     assert (ended - carried) / 100 >= 0.7 * one * after
 
 
+@pytest.mark.parametrize(("seconds", "lines"), [(10, 4), (60, 9)])
+def test_who_is_about_to_end_tries_nothing(seconds: int, lines: int) -> None:
+    """More lines risk more parts, which has to pay before the end."""
+    pace, now, carried, left = Pace(32), 0.0, 0.0, seconds * 4e6
+    while now < 10:
+        now += STEP
+        carried += 1e6 * pace.lines * STEP
+        pace.sample(now, int(carried), busy=True, left=left - carried)
+    assert pace.lines == lines
+
+
 @given(st.lists(st.floats(0, 30), max_size=40), st.integers(1, 32))
 def test_bounds_hold_whatever_happens(pauses: list[float], most: int) -> None:
     pace, now = Pace(most), 0.0

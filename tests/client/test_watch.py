@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 from rushes.checksum import crc64nvme
-from rushes.client import Client, Journal, Tally, Told, Watching
+from rushes.client import Client, Journal, Tally, Told, Watching, Wishes
 from rushes.client.aside import Root, move, stamp_of
 from rushes.errors import Conflict, Invalid, Problem, Unavailable
-from tests.client.equipment import TOKEN, Fault, Site
+from tests.client.equipment import TOKEN, Fault, Site, Upload
 
 SETTLE = 0.3  # seconds
 PART = 5 << 20
@@ -301,6 +301,31 @@ def test_another_file_that_takes_the_name_is_uploaded_too(watcher: Watcher, site
     assert stored(site) == {"take.mov": crc64nvme(b"two" * 1001)}
 
 
+def test_another_file_that_takes_the_name_waits_for_the_end_of_the_first(
+    watcher: Watcher, site: Site, folder: Path
+) -> None:
+    """The first one's last word takes longer than the second needs to be finished: its row is not the second's yet."""
+    one, two, ask = os.urandom(PART + 1000), os.urandom(2000), site.ask
+    site.before_put = lambda number: None if number == 1 else False
+
+    def slowly(upload: Upload, body: bytes) -> dict[str, object]:
+        if upload.plan.size == len(one):
+            time.sleep(4 * SETTLE)
+        return ask(upload, body)
+
+    watcher.watching = replace(watcher.watching, wishes=Wishes(part_size=PART))
+    (folder / "take.mov").write_bytes(one)
+    watcher.start()
+    watcher.until(lambda: site.uploads and site.only().stored)
+    site.ask = slowly  # type: ignore[method-assign]
+    (folder / "other").write_bytes(two)
+    (folder / "other").replace(folder / "take.mov")
+    watcher.until(watcher.heard("done"))
+    assert [kind for kind in watcher.kinds() if kind != "watching"] == ["begun", "gone", "begun", "done"]
+    assert stored(site) == {"take.mov": crc64nvme(two)}
+    assert sorted(states(site)) == ["aborted", "ingested"]
+
+
 def test_a_drive_that_is_away_takes_nothing_away(watcher: Watcher, site: Site, folder: Path) -> None:
     go = slow(site)
     (folder / "a.mov").write_bytes(b"a" * 1000)
@@ -406,6 +431,26 @@ def test_what_could_not_be_given_up_is_by_the_next_start(watcher: Watcher, site:
         "changed.mov": "aborted",
         "renamed.mov": "ingested",
     }
+    with Journal(watcher.state) as journal:
+        assert journal.pending() == []
+
+
+def test_what_could_not_be_given_up_is_as_soon_as_the_server_is_back(
+    watcher: Watcher, site: Site, folder: Path
+) -> None:
+    go = slow(site)
+    for name in ("one.mov", "two.mov"):
+        (folder / name).write_bytes(os.urandom(1000))
+    watcher.watching = replace(watcher.watching, rest=0.05)
+    watcher.start()
+    watcher.until(lambda: site.now_putting == 2)
+    site.faults = [Fault("abort", 503, "maintenance") for _ in range(5)]
+    (folder / "one.mov").unlink()
+    (folder / "two.mov").unlink()
+    watcher.until(lambda: not site.faults and states(site) == ["aborted"] * 2)
+    go.set()
+    watcher.stop()
+    assert watcher.kinds().count("gone") == 2
     with Journal(watcher.state) as journal:
         assert journal.pending() == []
 

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from rushes.client.actions import Ask, Put, Read, Wait
 from rushes.client.courier import missing
-from rushes.client.hedge import Flight, Flights
+from rushes.client.hedge import UNKNOWN, Flight, Flights
+from rushes.client.limits import Limits
 from rushes.client.session import Session
 from rushes.client.verdict import Move, Verdict
 from rushes.client.ways import Ways, leads_through_api
 from rushes.errors import Misconfigured, Rejected, Unavailable
 from rushes.wire import Grant
-from tests.client.sessions import RETRY, crc_of, end_of, plan_of, put_of, session_of
+from tests.client.sessions import RETRY, answer, crc_of, end_of, plan_of, put_of, session_of
 
 MIB = 1 << 20
 LOST = Verdict(Move.RETRY, Unavailable("network_refused", "Nobody there."))
@@ -237,12 +238,56 @@ def test_slices_follow_at_once() -> None:
     assert session.trouble is None
 
 
+# --- one after the other ----------------------------------------------------------------------------------------------
+
+
+def waiting_of(session: Session, now: float) -> Wait:
+    """Read, ask and answer until nothing is left but to wait."""
+    while not isinstance(action := session.next(now), Wait):
+        match action:
+            case Read():
+                session.was_read(action.number, crc_of(action.number), now)
+            case Ask():
+                answer(session, action, now)
+            case _:
+                pytest.fail(f"{action} is no waiting")
+    return action
+
+
+def test_lines_begin_one_after_the_other() -> None:
+    """What begins together ends together: a break then costs a whole part of each line."""
+    session = session_of(9, stagger=1.0)
+    first = put_of(session)
+    assert waiting_of(session, 0.0).until == UNKNOWN
+    second = put_of(session, UNKNOWN)
+    assert (first.number, second.number) == (1, 2)
+    session.was_put(1, "e", 0.4)
+    session.was_put(2, "e", UNKNOWN + 0.4)  # so long they took, and there are four lines
+    assert put_of(session, 1.0).number == 3
+    assert waiting_of(session, 1.0).until == pytest.approx(1.0 + 0.4 / 8)
+    assert put_of(session, 1.05).number == 4
+    session.was_put(3, "e", 100.0)
+    session.was_put(4, "e", 200.0)
+    assert put_of(session, 300.0).number == 5
+    waiting = waiting_of(session, 300.0)
+    assert waiting.until is not None
+    assert waiting.until <= 301.0
+
+
+def test_nobody_waits_for_a_part_that_is_not_under_way_any_more() -> None:
+    session = session_of(4, stagger=1.0)
+    put = put_of(session)
+    waiting_of(session, 0.0)
+    session.put_failed(put.number, RETRY, 0.0, put.flight)
+    assert put_of(session).number == 2
+
+
 # --- twice ------------------------------------------------------------------------------------------------------------
 
 
 def flights(*, share: float = 0.05) -> Flights:
     """Of a file of 100 parts of 100 bytes, of which three took ten seconds each."""
-    made = Flights(10_000, 100, share)
+    made = Flights(10_000, 100, Limits(hedge_share=share))
     for number in (1, 2, 3):
         made.end(made.begin(Flight(number, 100, 0.0)), 10.0, landed=True)
     return made

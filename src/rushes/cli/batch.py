@@ -24,6 +24,7 @@ from rushes.client.folder import Listing, Skipped
 from rushes.client.job import Job
 from rushes.client.journal import State
 from rushes.client.many import follow_all
+from rushes.client.uploader import REFUSED_TYPE
 from rushes.errors import Problem, Unavailable
 from rushes.wire import AssetView, StatusView
 
@@ -266,6 +267,8 @@ class Batch:
         files = [line for line in self.lines if not line.left_out]
         failed = [line for line in files if line.code != exits.OK]
         self._done(files)
+        if len(files) > 1:
+            failed = self._of_other_types(failed)
         shared = len({id(line.error) for line in failed}) == 1 and (len(failed) > 1 or len(files) == 1)
         if shared:  # said once
             exits.report(failed[0].error or AssertionError("failed"))
@@ -274,6 +277,18 @@ class Batch:
         for text in _advice(failed, started=started):
             self.say(text)
         return exits.common_code(line.code for line in files)
+
+    def _of_other_types(self, failed: list[Line]) -> list[Line]:
+        """Say what was refused for its type, as files beside the pictures are; those that failed otherwise."""
+        refused = [line for line in failed if _is_refused(line)]
+        if refused:
+            named = ", ".join(exits.one_line(str(line.path)) for line in refused[:NAMED])
+            more = f" and {len(refused) - NAMED:,} more" if len(refused) > NAMED else ""
+            what = f"{_files(len(refused))} of types that the server does not take, not uploaded and not kept"
+            self.say(
+                f"{what}: {named}{more}. {exits.sentence(refused[0].error or AssertionError('refused'))}", always=True
+            )
+        return [line for line in failed if not _is_refused(line)]
 
     def _done(self, files: list[Line]) -> None:
         elsewhere = [line for line in files if line.state is JobState.ELSEWHERE]
@@ -360,7 +375,7 @@ def _advice(failed: Sequence[Line], *, started: bool) -> list[str]:
             told.append(f"{what} stored and verified. {'Its' if one else 'Their'} processing goes on {when}{status}")
         else:
             told.append(f"{what} stored and verified{status}")
-    kept = [line for line in failed if line.job is not None and not line.uploaded]
+    kept = [line for line in failed if line.job is not None and not line.uploaded and not _is_refused(line)]
     if not kept or all(_needs_anew(line) for line in kept):
         return told
     if all(line.code in {exits.REFUSED, exits.USAGE, exits.UNEXPECTED} for line in kept):
@@ -370,6 +385,11 @@ def _advice(failed: Sequence[Line], *, started: bool) -> list[str]:
             f"Nothing is lost{_for_days(kept)}: the same command goes on where it was, and so does `rushes resume`."
         )
     return told
+
+
+def _is_refused(line: Line) -> bool:
+    """For its type: nothing is kept of it."""
+    return isinstance(line.error, Problem) and line.error.code == REFUSED_TYPE
 
 
 def _needs_anew(line: Line) -> bool:

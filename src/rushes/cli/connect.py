@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rushes.embedded.address import Running
 
 TOKEN_LIFETIME = timedelta(days=7)
+SILENCE = 2.0  # seconds without a word about what is being waited for
 LOCAL = "local"  # as a server's name: the stack that runs here, whoever is logged in elsewhere
 GIVEN, LOGIN, STACK = "--token or RUSHES_TOKEN", "rushes login", "the stack that runs here"
 
@@ -54,20 +55,21 @@ def connected(
     *,
     cancel: threading.Event | None = None,
     say: Say | None = None,
-    waits: bool = False,
+    waits: Say | None = None,
 ) -> Iterator[Link]:
     """A client of the server to talk to; with `say`, a stack may be started, and is told about.
 
     Raises `Unavailable` when there is no server, `Unauthenticated` without a token for it. Whoever `waits` for a server
-    that does not answer gets a client of it all the same.
+    that does not answer gets a client of it all the same, and is told what is waited for when that takes some seconds.
     """
     with ExitStack() as stack:
         found = _found(server, token, stack, say)
         client = stack.enter_context(Client(found.url, found.token, cancel=cancel))
         try:
-            client.check()
+            with _telling(waits, f"waiting: {found.url} has not answered yet."):
+                client.check()
         except Unavailable:
-            if not waits:
+            if waits is None:
                 raise
         try:
             yield Link(client, found.url, found.started, found.source)
@@ -75,6 +77,21 @@ def connected(
             if found.source == LOGIN:
                 error.message += f" Log in again: rushes login {found.url}"
             raise
+
+
+@contextmanager
+def _telling(say: Say | None, text: str) -> Iterator[None]:
+    """Say something should the block take long."""
+    if say is None:
+        yield
+        return
+    timer = threading.Timer(SILENCE, say, (text,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _found(server: str | None, token: str | None, stack: ExitStack, say: Say | None) -> _Found:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rushes.client import Stopped
+from rushes.client.uploader import REFUSED_TYPE
 from rushes.errors import Invalid, Problem, Unavailable
 
 OK = 0
@@ -25,7 +26,7 @@ CODES = (
     (OK, "everything was done"),
     (UNEXPECTED, "something unexpected, or several things failed for different reasons"),
     (USAGE, "the command line, or a file that it names, cannot be used"),
-    (REFUSED, "refused for good: token, quota, state, undecodable media, configuration"),
+    (REFUSED, "refused for good: token, quota, a file's type, state, undecodable media, configuration"),
     (UNAVAILABLE, "the server or the store does not answer, or a disk is full; the same command may work later"),
     (PAUSED, "paused, by `rushes pause` or by itself after a set time without progress; `rushes resume` goes on"),
     (INTERRUPTED, "stopped by Ctrl-C"),
@@ -45,6 +46,8 @@ def prepare() -> None:
 def code_of(error: BaseException) -> int:
     if isinstance(error, Stopped):
         return INTERRUPTED
+    if isinstance(error, Problem) and error.code == REFUSED_TYPE:
+        return REFUSED
     if isinstance(error, Invalid):
         return USAGE
     if isinstance(error, Problem) and error.code in {"paused", "no_progress"}:

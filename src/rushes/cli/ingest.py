@@ -6,14 +6,18 @@ from typing import Annotated
 
 import typer
 
+from rushes.cli import words
 from rushes.cli.options import Json, Quiet, Server, Token
 from rushes.cli.upload import (
     Anew,
+    Checksum,
     Concurrency,
     Description,
     Genre,
+    LimitRate,
     Manner,
     Metadata,
+    PartSize,
     Paths,
     Project,
     ReleaseDate,
@@ -21,6 +25,7 @@ from rushes.cli.upload import (
     Tag,
     Title,
     TitleId,
+    rate_of,
     run,
     title_of,
 )
@@ -38,7 +43,10 @@ def ingest(
     release_date: ReleaseDate = None,
     project: Project = None,
     metadata: Metadata = None,
+    checksum: Checksum = None,
+    limit_rate: LimitRate = None,
     concurrency: Concurrency = None,
+    part_size: PartSize = None,
     layout: StoredAs = Layout.MULTIPART,
     anew: Anew = False,
     keep_running: Annotated[
@@ -61,6 +69,7 @@ def ingest(
     named, facts = title_of(title, description, genre, tag, release_date, project, metadata, title_id)
     manner = Manner(
         limits=Limits(parallel=concurrency),
+        rate=rate_of(limit_rate),
         facts=facts,
         anew=anew,
         follow=True,
@@ -68,5 +77,11 @@ def ingest(
         start=True,
         keep_running=keep_running,
     )
-    wishes = Wishes(title=named, title_id=title_id, layout=layout)
+    wishes = Wishes(
+        title=named,
+        title_id=title_id,
+        part_size=None if part_size is None else words.parse_size(part_size),
+        checksum=tuple(checksum or ()),
+        layout=layout,
+    )
     raise typer.Exit(run(paths, wishes, manner, server, token, quiet=quiet, as_json=as_json))

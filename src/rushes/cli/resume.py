@@ -58,7 +58,7 @@ def resume(
     if not entries:
         batch.say("Nothing is pending.")
         return
-    with connected(server, token, cancel=cancel, waits=True) as link, interruptible(cancel):
+    with connected(server, token, cancel=cancel, waits=batch.say) as link, interruptible(cancel):
         link.client.engine.rate.set(rate)
         uploader = link.client.uploader
         ours = {entry.id: entry for entry in uploader.mine()}

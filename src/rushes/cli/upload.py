@@ -61,6 +61,14 @@ Metadata = Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A
 Concurrency = Annotated[
     int | None, typer.Option(min=1, max=32, help="Parts sent at once; without it, as many as make it faster.")
 ]
+Checksum = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KIND",
+        help="Compute and declare this of each whole file: sha256, md5, xxh128. Or declare a known value: sha256:…",
+    ),
+]
+PartSize = Annotated[str | None, typer.Option(metavar="SIZE", help="How large the parts are to be, such as 16MiB.")]
 StoredAs = Annotated[
     Layout, typer.Option(help="How parts lie in storage meanwhile; staged ones can be read as they land.")
 ]
@@ -100,18 +108,10 @@ def upload(
     project: Project = None,
     metadata: Metadata = None,
     follow: Annotated[bool, typer.Option("--follow", help="Wait until everything is published.")] = False,
-    checksum: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="KIND",
-            help="Compute and declare this of each whole file: sha256, md5, xxh128. Or declare a known value: sha256:…",
-        ),
-    ] = None,
+    checksum: Checksum = None,
     limit_rate: LimitRate = None,
     concurrency: Concurrency = None,
-    part_size: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="How large the parts are to be, such as 16MiB.")
-    ] = None,
+    part_size: PartSize = None,
     region: Annotated[str | None, typer.Option(help="Where it is to lie, on a server that has a choice.")] = None,
     layout: StoredAs = Layout.MULTIPART,
     anew: Anew = False,
@@ -193,7 +193,9 @@ def _connected(
     with ExitStack() as stack:
         say = batch.say if manner.start else None
         waits = not manner.start  # offline as well, what is wished is written down, and begins when the server is back
-        link = stack.enter_context(connected(server, token, cancel=batch.cancel, say=say, waits=waits))
+        link = stack.enter_context(
+            connected(server, token, cancel=batch.cancel, say=say, waits=batch.say if waits else None)
+        )
         stack.enter_context(interruptible(batch.cancel))
         link.client.engine.rate.set(manner.rate)
         with at_once(link):
@@ -232,7 +234,8 @@ def _joined(batch: Batch, link: Link, wishes: Wishes, paths: list[Path], *, pati
         try:
             return link.client.one_title(wishes, paths)
         except Unavailable as problem:
-            if time.monotonic() - since >= patience:
+            limits = link.client.engine.limits
+            if time.monotonic() - since >= (patience if link.client.reached else min(patience, limits.reach_after)):
                 raise
             if said != problem.message:
                 said = problem.message

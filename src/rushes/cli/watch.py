@@ -91,7 +91,7 @@ def watch(
     )
     cancel = threading.Event()
     teller = _Teller(Console(stderr=as_json, highlight=False), quiet=quiet, as_json=as_json)
-    with connected(server, token, cancel=cancel, waits=True) as link, interruptible(cancel):
+    with connected(server, token, cancel=cancel, waits=teller.say) as link, interruptible(cancel):
         tally = link.client.watch(watching, once=once, on_told=teller.told)
     teller.say(_sum(tally))
     raise typer.Exit(_code(tally, stopped=cancel.is_set()))

@@ -150,6 +150,11 @@ class Client:
         """Whether a rushes API answers at this address; needs no token. Gives up after two tries."""
         return health(self._caller.but(patience=Patience(tries=2)))
 
+    @property
+    def reached(self) -> bool:
+        """Whether the server has answered anything yet."""
+        return self._caller.contact.made
+
     def me(self) -> Me:
         """Whom the token speaks for, and until when. Raises `Unauthenticated` for one that is not valid there."""
         return me(self._caller)

@@ -58,6 +58,13 @@ class Patience:
 ONCE = Patience(tries=1)
 
 
+@dataclass(slots=True)
+class Contact:
+    """Whether anybody has answered at an address yet; shared by all that call there."""
+
+    made: bool = False
+
+
 class Caller:
     """Calls under one base address and one token. Safe to use from many threads."""
 
@@ -70,6 +77,7 @@ class Caller:
         patience: Patience | None = None,
         cancel: threading.Event | None = None,
         seconds: float | None = None,
+        contact: Contact | None = None,
     ) -> None:
         check_address(url)
         if not token.isascii() or not token.isprintable() or " " in token:
@@ -82,11 +90,18 @@ class Caller:
         self._patience = patience or Patience()
         self._cancel = cancel
         self._seconds = seconds  # the most one request may take
+        self.contact = contact or Contact()
 
     def bearing(self, token: str) -> Caller:
         """The same server, with another token."""
         return Caller(
-            self._transport, self.url, token, patience=self._patience, cancel=self._cancel, seconds=self._seconds
+            self._transport,
+            self.url,
+            token,
+            patience=self._patience,
+            cancel=self._cancel,
+            seconds=self._seconds,
+            contact=self.contact,
         )
 
     def but(
@@ -100,6 +115,7 @@ class Caller:
             patience=patience or self._patience,
             cancel=cancel or self._cancel,
             seconds=seconds or self._seconds,
+            contact=self.contact,
         )
 
     def request(self, method: str, path: str, headers: Mapping[str, str], body: Body) -> Request:
@@ -154,6 +170,7 @@ class Caller:
 
     def _send(self, request: Request) -> Reply:
         reply = self._transport.send(request, self._cancel)
+        self.contact.made = True
         if not 200 <= reply.status < 300:
             raise problem_of(reply, request.url)
         return reply

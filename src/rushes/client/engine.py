@@ -161,6 +161,7 @@ class Engine:
         self.rate = RateLimit(clock)  # may be set at any time
         self.ways = Ways()  # under the lock
         self._pace = Pace(self.limits.most_lines, fixed=self.limits.parallel)
+        self._wanted = 0  # bytes of all files that were added
         self._carried = 0  # bytes of parts that landed or are under way
         self._sampled_at = 0.0
         self._turn = 0
@@ -174,6 +175,7 @@ class Engine:
             if self._closed:
                 raise Stopped("stopped", "This client was closed.")
             self._waiting[entry.small].append(entry)
+            self._wanted += task.size
             self._admit()
             self._wake()
         return Handle(self, entry)
@@ -213,7 +215,8 @@ class Engine:
         if now - self._sampled_at < SAMPLE:
             return
         self._sampled_at, before = now, self._pace.lines
-        self._pace.sample(now, self._carried, busy=self._busy[Takes.LINE] >= before)
+        left = self._wanted - self._carried
+        self._pace.sample(now, self._carried, busy=self._busy[Takes.LINE] >= before, left=left)
         if self._pace.lines > before:
             self._wake()
 

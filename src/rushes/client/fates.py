@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import PurePath
 
 from rushes.client.api import Assets
 from rushes.client.aside import Root, move, stamp_of, write_note
+from rushes.client.giving_up import GivingUp
 from rushes.client.job import Job, JobState
 from rushes.client.settling import Settling, Stamp
 from rushes.client.uploader import Uploader
@@ -47,6 +47,7 @@ class Fates:
         self._tell = tell
         self._clock = clock
         self.tally = Tally()
+        self.giving_up = GivingUp(uploader, watching.rest, clock)
 
     def say(self, kind: str, path: PurePath | None, text: str, job: Job | None = None) -> None:
         self._tell(Told(kind, None if path is None else self._root.path / path, text, job))
@@ -152,12 +153,11 @@ class Fates:
         self.say("waiting", path, f"{path} waits{why} Trying again in {seconds:.0f} seconds.")
 
     def drop(self, job: Job) -> None:
-        """Give up what was begun; where the server is away, the next start of the watch does, or its own time limit."""
+        """Give up what was begun."""
         if job.state is JobState.DONE:
             self._uploader.seen(job)
-            return
-        with suppress(Problem):
-            self._uploader.drop(job.entry)
+        else:
+            self.giving_up.drop(job.entry)
 
     def _forget(self, path: PurePath) -> None:
         self._settling.forget(path)

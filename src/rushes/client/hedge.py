@@ -1,4 +1,4 @@
-"""Parts on their way, and which of the last are sent a second time. Pure.
+"""Parts on their way: when the next may begin, and which of the last are sent a second time. Pure.
 
 When nothing else of a file is left to send and lines are free, a part that is much slower than parts usually were is sent
 once more beside itself; what lands first counts, and the other copy is dropped unless all of it has left already. All
@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
 
+from rushes.client.limits import Limits
+
 LATE = 1.5  # a copy must be so much quicker than what is left of the first, by what is known of both
+UNKNOWN = 0.25  # seconds between two parts that begin, before it is known how long one takes
 LEAST = 2.0  # seconds that a part is given, and that a second copy must save
 
 
@@ -37,13 +40,17 @@ class Flight:
 
 
 class Flights:
-    """Of one file of `size` bytes. `share` of them may be sent twice; 0: none."""
+    """Of one file of `size` bytes."""
 
-    def __init__(self, size: int, part_size: int, share: float) -> None:
+    def __init__(self, size: int, part_size: int, limits: Limits) -> None:
         self._under_way: dict[int, list[Flight]] = {}
         self._speeds: deque[float] = deque(maxlen=16)  # of parts that landed, bytes a second
         self._highest: dict[int, int] = {}  # bytes of a part that ever left in one go
-        self._budget = max(int(size * share), part_size) if share else 0
+        self._budget = max(int(size * limits.hedge_share), part_size) if limits.hedge_share else 0
+        self._stagger = limits.stagger
+        self._part_size = part_size
+        self._began = 0.0  # the last one
+        self.not_before: float | None = None  # when the next may begin, if it has to wait
 
     def __len__(self) -> int:
         return sum(len(copies) for copies in self._under_way.values())
@@ -57,7 +64,18 @@ class Flights:
 
     def begin(self, flight: Flight) -> Flight:
         self._under_way.setdefault(flight.number, []).append(flight)
+        self._began = flight.began
         return flight
+
+    def too_soon(self, now: float, lines: int) -> bool:
+        """Whether another has only just begun: parts that begin together end together, and what breaks their lines then
+        costs all of each; one after the other they cost half of it."""
+        self.not_before = None
+        if self._under_way and now < self._began + self._stagger:
+            usual = self._part_size / median(self._speeds) / (2 * lines) if self._speeds else UNKNOWN
+            at = self._began + min(usual, self._stagger)
+            self.not_before = at if now < at else None
+        return self.not_before is not None
 
     def moved(self, flight: Flight, sent: int, now: float) -> bool:
         """Whether more of the part has left than ever before: progress, and not the same again."""

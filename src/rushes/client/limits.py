@@ -14,6 +14,8 @@ class Limits:
     parallel_most: int = 32  # …but never more
     memory: int = 96 * MIB  # for all lines together
     pause_after: float = 300.0  # seconds without any progress, then an upload that meets trouble ends itself, resumable
+    reach_after: float = 60.0  # the same, before the server has answered anything; then it is given up for now
+    stagger: float = 1.0  # seconds between the beginnings of two parts of a file, at most
     hedge_share: float = 0.05  # of a file's bytes that may be sent twice when its last parts are slow
     refusals: int = 5  # fresh grants refused, or re-read parts found corrupt, in a row
     rounds: int = 5  # completions answered with missing parts

@@ -3,7 +3,8 @@
 `Pace` follows goodput, the bytes that got through for good. It measures windows of a few seconds in which all lines were
 busy, and compares: more lines as long as each step carries a twentieth more; back when it does not; then fewer as long
 as they carry as much, because every line costs memory, and its part when the process dies. Then it holds still, longer
-each time, and tries again, at once when the line has become another. A store that says it is too busy halves the lines.
+each time, and tries again, at once when the line has become another. Who is about to end tries nothing. A store that says
+it is too busy halves the lines, and so does one that cannot be reached any more.
 
 `RateLimit` is a bucket of bytes that fills at a rate. Lines take from it before they read what they send.
 """
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
+from math import inf
 
 from rushes.client.http import Body, Stopped
 
@@ -26,6 +28,9 @@ LOSS = 0.96  # fewer lines must carry so much of it
 CHANGED = 0.3  # by such a share another goodput means that the line has become another
 HOLD = (20.0, 40.0, 80.0, 160.0)  # seconds between trials
 CALM = 10.0  # seconds without trials after a store was too busy
+WORTH = 3 * (
+    SETTLE + WINDOW
+)  # seconds of work that must be left for a trial of more lines to pay, and to risk their parts
 LEAST = 2  # lines that fewer are not tried below: one alone would wait between its parts
 
 
@@ -51,9 +56,11 @@ class Pace:
         self._hold_until = 0.0
         self._holds = 0
         self._pushed_at: float | None = None
+        self._left = inf
 
-    def sample(self, now: float, carried: int, *, busy: bool) -> None:
-        """`carried`: bytes got through so far, all in all; `busy`: every line carries something now. A few times a second."""
+    def sample(self, now: float, carried: int, *, busy: bool, left: float = inf) -> None:
+        """`carried`: bytes got through so far, all in all; `busy`: every line carries something now; `left`: bytes still to
+        be carried, at the most. A few times a second."""
         if self._fixed:
             return
         if self._since is None:
@@ -68,6 +75,7 @@ class Pace:
             return
         telling, goodput = self._busy >= BUSY * self._looks, (carried - self._carried) / (now - self._since)
         self._looks = self._busy = 0
+        self._left = left
         if telling and goodput > 0:
             self._judge(goodput, now)
 
@@ -104,7 +112,9 @@ class Pace:
         assert self._base is not None, "measured before"
         lines = self._base[0]
         more = min(self._most, lines + max(2, lines // 2))
-        if more > lines:
+        if self._left < WORTH * self._base[1]:
+            self._to(lines, _Trial.NONE)
+        elif more > lines:
             self._to(more, _Trial.MORE)
         else:
             self._try_fewer(now)

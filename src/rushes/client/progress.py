@@ -74,6 +74,15 @@ class Meter:
         return (self.sent - before) / (now - then) if now > then else 0.0
 
 
+def unreached(problem: Problem, seconds: float) -> Unavailable:
+    """What ends an upload whose server has never answered."""
+    return Unavailable(
+        "server_unreached",
+        f"{problem} It was tried for {seconds:.0f} seconds. Is the address right, and is this machine on a network?",
+        reason=problem.code,
+    )
+
+
 def no_progress(problem: Problem, seconds: float) -> Unavailable:
     """What ends an upload that waited for too long; it stays resumable."""
     return Unavailable(

@@ -75,7 +75,7 @@ class Session:
         self._granted: deque[int] = deque()
         self._pausing: list[tuple[float, int]] = []  # a heap: when, which part
         self._reading: set[int] = set()
-        self._flights = Flights(plan.size, plan.part_size, self.limits.hedge_share)
+        self._flights = Flights(plan.size, plan.part_size, self.limits)
         self._store: str | None = None  # that the last grant was for
         self._detour: set[int] = set()  # parts that do not get through to storage
         self._claimed: dict[int, HeldPart] = {part.number: part for part in held}
@@ -118,10 +118,10 @@ class Session:
             (self._granted if number in self._grants else self._summed).append(number)
 
     def _next_put(self, now: float, room: Room) -> Put | None:
-        if not room.line or len(self._flights) >= (self.limits.parallel or room.lines):
+        lines = self.limits.parallel or room.lines
+        if not room.line or len(self._flights) >= lines or self._flights.too_soon(now, lines):
             return None
-        number = self._next_relayed(now)
-        if number is not None:
+        if (number := self._next_relayed(now)) is not None:
             return self._put(number, None, now)
         while self._granted and not self.ways.shut(self._store, now):
             number = self._granted.popleft()
@@ -207,8 +207,7 @@ class Session:
         return [number for number in self._summed if number not in self._detour or self.ways.without_relay]
 
     def _next_read(self, room: Room) -> Read | None:
-        lines = self.limits.parallel or room.lines
-        waiting = len(self._reading) + len(self._summed) + len(self._granted)
+        lines, waiting = self.limits.parallel or room.lines, len(self._reading) + len(self._summed) + len(self._granted)
         if not room.reader:
             return None
         if self._unread and waiting < lines + min(lines, 4):
@@ -223,6 +222,8 @@ class Session:
 
     def _soonest(self, now: float) -> float | None:
         times = [self._pausing[0][0]] if self._pausing else []
+        if self._flights.not_before is not None and (self._granted or self._summed):
+            times.append(self._flights.not_before)
         if not self._server_busy:
             if self._server_after > now:
                 times.append(self._server_after)

@@ -73,8 +73,9 @@ class Decision:
 class Settling:
     """What is known of the files of one folder, from one look to the next."""
 
-    def __init__(self, settle: float) -> None:
+    def __init__(self, settle: float, rest: float = FIRST_REST) -> None:
         self.settle = settle
+        self.first_rest = rest
         self.files: dict[PurePath, File] = {}
 
     def look(self, snapshot: Snapshot, now: float) -> Decision:
@@ -147,7 +148,7 @@ class Settling:
     def rest(self, path: PurePath, now: float) -> float:
         """It could not be uploaded now; the seconds until it is tried again."""
         file = self.files[path]
-        seconds: float = min(LONGEST_REST, FIRST_REST * 2.0 ** min(file.rests, 16))
+        seconds: float = min(LONGEST_REST, self.first_rest * 2.0 ** min(file.rests, 16))
         file.stage, file.not_before = Stage.SETTLING, now + seconds
         file.rests += 1
         return seconds

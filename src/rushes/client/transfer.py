@@ -22,7 +22,7 @@ from rushes.client.engine import Engine, Handle
 from rushes.client.hedge import Flight
 from rushes.client.http import Stopped, Transport
 from rushes.client.limits import Limits, backoff
-from rushes.client.progress import Meter, OnProgress, Progress, no_progress
+from rushes.client.progress import Meter, OnProgress, Progress, no_progress, unreached
 from rushes.client.session import Session
 from rushes.client.source import LocalFile
 from rushes.client.verdict import Verdict
@@ -67,6 +67,7 @@ class Transfer:
         begun: Begun | None = None,
         prepare: Prepared | None = None,
         limits: Limits | None = None,
+        unanswered: Callable[[], float] = lambda: 0.0,
         on_end: OnEnd | None = None,
     ) -> None:
         self.size = size
@@ -79,7 +80,7 @@ class Transfer:
         self._stop = threading.Event()
         self._lock = engine.lock  # guards all below, and the session
         self._meter = Meter(engine.clock())
-        self._opening = Opening(self.limits)
+        self._opening = Opening(self.limits, unanswered=unanswered)
         self._outcome: BaseException | None = None
         self._begun: Begun | None = None
         if begun is not None:
@@ -252,11 +253,17 @@ class Transfer:
             verdict = came
             if verdict.busy or (verdict.crowded and action.grant is not None):  # the API is this store
                 self._engine.pushed_back()
-            self._landed(lambda now: session.put_failed(action.number, verdict, now, flight), flight, wasted=True)
+            self._landed(lambda now: self._put_failed(action.number, verdict, now, flight), flight, wasted=True)
             return
         etag = came
         self._moved(flight, flight.length)
         self._landed(lambda now: session.was_put(action.number, etag, now, flight), flight)
+
+    def _put_failed(self, number: int, verdict: Verdict, now: float, flight: Flight) -> None:
+        went_around = self._on.session.goes_around(now)
+        self._on.session.put_failed(number, verdict, now, flight)
+        if self._on.session.goes_around(now) and not went_around:
+            self._engine.pushed_back()  # the network is in trouble: its next break costs less with fewer lines
 
     def _moved(self, flight: Flight, sent: int) -> None:
         with self._lock:
@@ -310,12 +317,16 @@ class Transfer:
 class Opening:
     """Beginning as a state machine: again after what may pass, for as long as a client insists."""
 
-    def __init__(self, limits: Limits, chance: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, limits: Limits, chance: Callable[[], float] = random.random, unanswered: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        """`unanswered`: for how many seconds a server was tried that has never answered; one that has will be back."""
         self.end: End | None = None
         self.trouble: str | None = None
         self.tries = 0
         self._limits = limits
         self._chance = chance
+        self._unanswered = unanswered
         self._busy = False
         self._after = 0.0
         self._since: float | None = None
@@ -336,6 +347,8 @@ class Opening:
             self.end = End(problem)
         elif now - self._since >= self._limits.pause_after:
             self.end = End(no_progress(problem, self._limits.pause_after))
+        elif self._unanswered() >= self._limits.reach_after:
+            self.end = End(unreached(problem, self._limits.reach_after))
         self.trouble = None if self.end is not None else str(problem)  # what is over is not waited out
         self._after = now + pause + backoff(self._limits, self.tries, self._chance())
 

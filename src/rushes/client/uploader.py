@@ -46,7 +46,8 @@ from rushes.plan import PartPlan, eager_part_size
 from rushes.wire import UploadView
 
 NOTE_EVERY = 2.0  # seconds between two notes of how much is held
-NOT_KEPT = frozenset({"file_missing", "file_directory", "file_special", "file_empty"})  # if nothing was begun
+REFUSED_TYPE = "type_not_allowed"  # no command makes another file of it
+NOT_KEPT = frozenset({"file_missing", "file_directory", "file_special", "file_empty", REFUSED_TYPE})  # if not begun
 ENDED = frozenset({UploadState.ABORTED, UploadState.EXPIRED, UploadState.REJECTED, UploadState.FAILED})
 
 
@@ -106,11 +107,14 @@ class Uploader:
     ) -> list[Job]:
         stale = [job.entry for job in jobs if job.entry.pausing and self.journal.holder(job.entry) is None]
         self.journal.unask_pause(stale)  # whoever was to pause these died of something else
+        since = time.monotonic()  # for all of them: thousands do not wait a minute each
         for job in jobs:
-            self._start(job, keep=keep, limits=limits or self._engine.limits, on_end=on_end)
+            self._start(job, since, keep=keep, limits=limits or self._engine.limits, on_end=on_end)
         return jobs
 
-    def _start(self, job: Job, *, keep: bool, limits: Limits, on_end: Callable[[Job], None] | None) -> None:
+    def _start(
+        self, job: Job, since: float, *, keep: bool, limits: Limits, on_end: Callable[[Job], None] | None
+    ) -> None:
         def ended(outcome: BaseException | None) -> None:
             try:
                 with job.open:
@@ -128,6 +132,7 @@ class Uploader:
             job.size,
             prepare=lambda: self._prepared(job, limits),
             limits=limits,
+            unanswered=lambda: 0.0 if self._caller.contact.made else time.monotonic() - since,
             on_end=ended,
         )
         job.handle = self._engine.add(job.transfer)

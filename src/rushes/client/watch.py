@@ -5,7 +5,7 @@ uploads by the journal (`uploader`), and settles those that have ended:
 
     stored           noted in the watch log, then moved to `done` or left where it is
     written to       given up, and begun anew once it has settled again
-    taken away       given up
+    taken away       given up; where the server is away, once it is back
     no server        tried again after a rest, for ever
     refused          moved to `failed` with a note of the reason, or left and remembered; never tried again by itself
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import PurePath
 from queue import Empty, SimpleQueue
@@ -66,7 +66,7 @@ class WatchFolder:
         self.root = Root.of(watching.folder)
         self._aside = [path.resolve() for path in (watching.done, watching.failed) if path is not None]
         self._check_aside()
-        self.settling = Settling(watching.settle)
+        self.settling = Settling(watching.settle, watching.rest)
         self.jobs: dict[PurePath, Job] = {}  # under way, by the name they have now
         self._doomed: list[Job] = []  # of files that were taken away
         self._ended: SimpleQueue[Job] = SimpleQueue()
@@ -149,6 +149,7 @@ class WatchFolder:
         while self._later:
             self._ended.put(self._later.pop())
         self._see()
+        self._fates.giving_up.again({job.entry.id for job in self.jobs.values()})
         now = self._clock()
         if now - self._paused_at >= PAUSES_EVERY:
             self._paused_at = now
@@ -351,8 +352,7 @@ class WatchFolder:
             self._uploader.journal.forget(entry)
             self._say("done", path, f"{path} is stored and verified, and was taken away by somebody")
             return
-        with suppress(Problem):
-            self._uploader.drop(entry)
+        self._fates.giving_up.drop(entry)
         self._say("gone", path, f"{path} was taken away before it was whole; its upload is given up")
 
     def _leave(self) -> None:

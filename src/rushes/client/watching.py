@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rushes.client.job import Job
 from rushes.client.limits import Limits
+from rushes.client.settling import FIRST_REST
 from rushes.client.wish import Wishes
 from rushes.errors import Forbidden, Misconfigured, Problem, Unauthenticated
 
@@ -28,6 +29,7 @@ class Watching:
     done: Path | None = None
     failed: Path | None = None
     settle: float = 10.0  # seconds without a change that make a file finished
+    rest: float = FIRST_REST  # seconds before what could not be done is tried again; doubles
     patterns: Sequence[str] = ()
     title_from: TitleFrom = TitleFrom.NAME
     wishes: Wishes = field(default_factory=Wishes)
