@@ -40,6 +40,7 @@ FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
     "--mute-audio",
 )
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"  # Debian's, with whatever the machine's owner has added
 SECONDS = 200  # the page gives up before
 
 
@@ -95,7 +96,9 @@ def _hls_js() -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(PLAYER / name, directory / name)
-    _run(*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", cwd=directory)
+    # A node that is not the machine's own knows only the certificates that it brings.
+    trusted = os.environ | {"NODE_EXTRA_CA_CERTS": os.environ.get("SSL_CERT_FILE") or CERTIFICATES}
+    _run(*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=directory, env=trusted)
     return script
 
 
@@ -135,9 +138,9 @@ def _unpacked(directory: Path = ROOT / "chromium") -> Path:
     return root
 
 
-def _run(*command: str, cwd: Path | None = None) -> None:
+def _run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
     try:
-        subprocess.run(command, cwd=cwd, check=True, capture_output=True, timeout=600)
+        subprocess.run(command, cwd=cwd, env=env, check=True, capture_output=True, timeout=600)
     except subprocess.SubprocessError as error:
         said = getattr(error, "stderr", b"") or b""
         raise Absent(f"{command[0]} failed: {said.decode(errors='replace')[-500:] or error}") from error
