@@ -75,7 +75,7 @@ class Browser:
 
 
 def browser() -> Browser:
-    """Raises `Absent` where Chromium or hls.js cannot be had."""
+    """Raises `Absent` where there is neither a Chromium nor an apt to fetch one by; what fails on the way is an error."""
     script = _hls_js().read_bytes()
     for name in NAMES:
         if found := shutil.which(name):
@@ -143,7 +143,7 @@ def _run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = No
         subprocess.run(command, cwd=cwd, env=env, check=True, capture_output=True, timeout=600)
     except subprocess.SubprocessError as error:
         said = getattr(error, "stderr", b"") or b""
-        raise Absent(f"{command[0]} failed: {said.decode(errors='replace')[-500:] or error}") from error
+        raise AssertionError(f"{command[0]} failed: {said.decode(errors='replace')[-1500:] or error}") from error
 
 
 @contextmanager
