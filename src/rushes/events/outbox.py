@@ -12,7 +12,7 @@ from rushes.events.moves import JOB
 from rushes.model import Asset, Job, JobState, Json, Upload
 
 
-async def append(conn: Conn, type_: str, about: Upload | Asset, now: datetime, **data: Any) -> None:
+async def append(conn: Conn, type_: str, about: Upload | Asset, now: datetime, /, **data: Any) -> None:
     """Append an event about an upload or an asset to the caller's transaction. `data` holds JSON values."""
     await append_each(conn, type_, about, now, [data])
 
@@ -35,7 +35,7 @@ async def append_each(conn: Conn, type_: str, about: Upload | Asset, now: dateti
     )
 
 
-async def append_job(conn: Conn, job: Job, new: JobState, now: datetime, **data: Any) -> None:
+async def append_job(conn: Conn, job: Job, new: JobState, now: datetime, /, **data: Any) -> None:
     """Append the event of a job's move to `new` to the caller's transaction."""
     parent = None if job.parent_id is None else str(job.parent_id)
     facts = {"job_id": str(job.id), "parent_id": parent, "job": job.type} | data

@@ -58,6 +58,8 @@ def wished(arguments: Json, outdated: Collection[str] = ()) -> Wish:
     if "stages" not in arguments:
         return None
     wish = {*arguments["stages"], *(outdated if arguments.get("outdated") else ())}
+    if "identify" in wish:
+        wish.add("sound")  # the loudness is part of the facts that are made anew
     return frozenset(wish | TOGETHER if TOGETHER & wish else wish)
 
 

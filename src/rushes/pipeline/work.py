@@ -14,7 +14,8 @@ from rushes.ingest.context import Context
 from rushes.ingest.formats import check_formats
 from rushes.ingest.policy import as_what, check_kind
 from rushes.ingest.verify import Reading, feed
-from rushes.media import audio, cover, ladder, posters, previews
+from rushes.media import audio, cover, ladder, posters, previews, sprites
+from rushes.media import images as pictures
 from rushes.media.audio import make_sound
 from rushes.media.cover import make_cover
 from rushes.media.identify import identify as identify_media
@@ -188,8 +189,8 @@ FUNCTIONS: Mapping[str, Callable[[Stage], Awaitable[None]]] = {
 RECIPES: Mapping[str | tuple[str, str], int] = {
     "poster": posters.RECIPE,
     ("poster", "cover"): cover.RECIPE,
-    "images": 1,
-    "stills": 1,
+    "images": pictures.RECIPE,
+    "stills": sprites.RECIPE,
     "sound": audio.RECIPE,
     ("sound", "preview"): previews.RECIPE,
     ("sound", "hls_audio"): previews.RECIPE,

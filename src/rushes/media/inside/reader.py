@@ -13,31 +13,12 @@ _MAX_RUN = 16  # blocks in one request: 4 MiB
 _KEPT = 64  # blocks: 16 MiB
 
 
-class Reader:
-    """Reads, seeks and tells. Blocks are cached, and requests grow while reading is sequential: a header costs
-    little, a whole file few round trips.
-    """
+class Positioned:
+    """A file-like object of `size` bytes: all of it but the reading."""
 
-    def __init__(self, handle: int, size: int) -> None:
-        self._socket = socket.socket(fileno=handle)
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._position = 0
-        self._next = -1  # the block after the last one fetched
-        self._run = 1
+    def __init__(self, size: int) -> None:
         self.size = size
-        self.overlay: tuple[int, bytes] | None = None  # a place, and what is read there instead
-
-    def read(self, length: int = -1) -> bytes:
-        length = max(0, min(length if length >= 0 else self.size, self.size - self._position))
-        start, pieces = self._position, []
-        while length > 0:
-            number, offset = divmod(self._position, _BLOCK)
-            piece = self._block(number)[offset : offset + length]
-            pieces.append(piece)
-            self._position += len(piece)
-            length -= len(piece)
-        data = b"".join(pieces)
-        return data if self.overlay is None else laid_over(data, start, *self.overlay)
+        self._position = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
@@ -52,6 +33,32 @@ class Reader:
 
     def seekable(self) -> bool:
         return True
+
+
+class Reader(Positioned):
+    """Reads, seeks and tells. Blocks are cached, and requests grow while reading is sequential: a header costs
+    little, a whole file few round trips.
+    """
+
+    def __init__(self, handle: int, size: int) -> None:
+        super().__init__(size)
+        self._socket = socket.socket(fileno=handle)
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._next = -1  # the block after the last one fetched
+        self._run = 1
+        self.overlay: tuple[int, bytes] | None = None  # a place, and what is read there instead
+
+    def read(self, length: int = -1) -> bytes:
+        length = max(0, min(length if length >= 0 else self.size, self.size - self._position))
+        start, pieces = self._position, []
+        while length > 0:
+            number, offset = divmod(self._position, _BLOCK)
+            piece = self._block(number)[offset : offset + length]
+            pieces.append(piece)
+            self._position += len(piece)
+            length -= len(piece)
+        data = b"".join(pieces)
+        return data if self.overlay is None else laid_over(data, start, *self.overlay)
 
     def _block(self, number: int) -> bytes:
         if number not in self._blocks:

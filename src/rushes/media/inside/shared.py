@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 
-from rushes.media.inside.reader import Reader
+from rushes.media.inside.reader import Positioned, Reader
 
 _MOST_BYTES = 2 * 1024**3
 _MOST_SECONDS = 240.0  # a busy machine takes long; the tool's own limit is beyond it
@@ -36,29 +35,14 @@ class Shared:
         return data
 
 
-class View:
+class View(Positioned):
     """What PyAV reads from."""
 
     def __init__(self, shared: Shared) -> None:
+        super().__init__(shared.reader.size)
         self._shared = shared
-        self._position = 0
-        self.size = shared.reader.size
 
     def read(self, length: int = -1) -> bytes:
         data = self._shared.read(self._position, length if length >= 0 else self.size)
         self._position += len(data)
         return data
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
