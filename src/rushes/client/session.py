@@ -112,13 +112,19 @@ class Session:
         found = self._next_put(now, room) or self._next_question(now, room) or self._next_read(room)
         return found or self._next_copy(now, room) or Wait(self._soonest(now))
 
+    def _lines(self, room: Room) -> int:
+        """How many parts of this file may be under way at once."""
+        return self.limits.parallel or min(
+            room.lines, max(self.limits.few, self.plan.part_count // self.limits.parts_a_line)
+        )
+
     def _wake(self, now: float) -> None:
         while self._pausing and self._pausing[0][0] <= now:
             number = heapq.heappop(self._pausing)[1]
             (self._granted if number in self._grants else self._summed).append(number)
 
     def _next_put(self, now: float, room: Room) -> Put | None:
-        lines = self.limits.parallel or room.lines
+        lines = self._lines(room)
         if not room.line or len(self._flights) >= lines or self._flights.too_soon(now, lines):
             return None
         if (number := self._next_relayed(now)) is not None:
@@ -161,7 +167,7 @@ class Session:
 
     def _next_copy(self, now: float, room: Room) -> Put | None:
         """A second copy of a last part that is late."""
-        if not room.line or self._work_is_left() or len(self._flights) >= (self.limits.parallel or room.lines):
+        if not room.line or self._work_is_left() or len(self._flights) >= self._lines(room):
             return None
         late = self._flights.late(now)
         grant, good_until = self._grants.get(late.number, (None, now)) if late is not None else (None, now)
@@ -182,7 +188,7 @@ class Session:
             question = Look()
         elif len(self._done) == self.plan.part_count:
             question = Complete(tuple(self._untold.values()), self._whole())
-        elif self._should_ask(now, self.limits.parallel or room.lines):
+        elif self._should_ask(now, self._lines(room)):
             question = self._ask()
         self._server_busy = question is not None
         return question
@@ -207,7 +213,7 @@ class Session:
         return [number for number in self._summed if number not in self._detour or self.ways.without_relay]
 
     def _next_read(self, room: Room) -> Read | None:
-        lines, waiting = self.limits.parallel or room.lines, len(self._reading) + len(self._summed) + len(self._granted)
+        lines, waiting = self._lines(room), len(self._reading) + len(self._summed) + len(self._granted)
         if not room.reader:
             return None
         if self._unread and waiting < lines + min(lines, 4):
