@@ -12,7 +12,7 @@ LINE_MEMORY = 3 * MIB  # libcurl's buffer, a block of the file, TLS, the thread:
 class Limits:
     parallel: int | None = None  # parts being sent at once; None: as many as make it faster
     parallel_most: int = 32  # …but never more
-    parts_a_line: int = 10  # a file of few parts has few under way: a kill or a cut costs all that are…
+    parts_a_line: int = 10  # of a file that was broken off once: few are under way when it happens again…
     few: int = 4  # …but always so many
     memory: int = 96 * MIB  # for all lines together
     pause_after: float = 300.0  # seconds without any progress, then an upload that meets trouble ends itself, resumable

@@ -79,6 +79,7 @@ class Session:
         self._store: str | None = None  # that the last grant was for
         self._detour: set[int] = set()  # parts that do not get through to storage
         self._claimed: dict[int, HeldPart] = {part.number: part for part in held}
+        self._resumed = bool(self._claimed)
         self._unread = deque(number for number in range(1, plan.part_count + 1) if number not in self._claimed)
         self._uncompared = deque(sorted(self._claimed))
         self._comparing: set[int] = set()
@@ -114,9 +115,10 @@ class Session:
 
     def _lines(self, room: Room) -> int:
         """How many parts of this file may be under way at once."""
-        return self.limits.parallel or min(
-            room.lines, max(self.limits.few, self.plan.part_count // self.limits.parts_a_line)
-        )
+        lines = self.limits.parallel or room.lines
+        if self.limits.parallel or not (self.retries or self._resumed):
+            return lines
+        return min(lines, max(self.limits.few, self.plan.part_count // self.limits.parts_a_line))
 
     def _wake(self, now: float) -> None:
         while self._pausing and self._pausing[0][0] <= now:
