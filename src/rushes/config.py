@@ -196,7 +196,8 @@ class Settings(BaseSettings):
         720, description="The progressive MP4 of a video is the highest rung not above this."
     )
     video_second: Literal["", "vp9", "av1"] = Field(
-        "", description="A second set of a video's pictures, made when the first is published: vp9 or av1."
+        "",
+        description="A second set of a video's pictures, made when the first is published and nothing else waits: vp9 or av1.",
     )
     video_span_seconds: Seconds = Field(
         120, description="How much of a video one worker encodes in one go, in seconds of 1080p at 30 frames a second."

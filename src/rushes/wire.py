@@ -30,7 +30,9 @@ MAX_GRANTS = 1_000  # parts granted or reported in one request
 T = TypeVar("T")
 
 # What jobs, renditions and events there are grows with each release, so their types are open texts; states are closed sets.
-JOB_TYPES = "process, identify, digest, poster, copy, stills, sound, images, encode, join, extra; there will be others."
+JOB_TYPES = (
+    "process, identify, digest, poster, copy, stills, sound, images, encode, join, extra, extra_join; more will come."
+)
 
 
 def _printable(text: str) -> str:

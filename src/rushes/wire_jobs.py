@@ -8,7 +8,9 @@ from pydantic import ConfigDict, Field
 
 from rushes.wire import Line, Request
 
-Stage = Literal["identify", "digest", "poster", "copy", "stills", "sound", "images", "encode", "join", "extra"]
+Stage = Literal[
+    "identify", "digest", "poster", "copy", "stills", "sound", "images", "encode", "join", "extra", "extra_join"
+]
 
 
 class ProcessRequest(Request):
@@ -16,7 +18,11 @@ class ProcessRequest(Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"stages": ["stills"]}]})
 
-    stages: list[Stage] = Field([], max_length=20, description="These stages; copy, encode and join only go together.")
+    stages: list[Stage] = Field(
+        [],
+        max_length=20,
+        description="These stages; copy, encode and join only go together, so do extra and extra_join.",
+    )
     renditions: list[Line] = Field([], max_length=1_000, description="The stages that made these, by name.")
     outdated: bool = Field(False, description="The stages whose renditions an older recipe made.")
     priority: int | None = Field(None, ge=-100, le=100, description="Another than the asset's.")

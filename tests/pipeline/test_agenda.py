@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from uuid import UUID
+
 import pytest
 
 from rushes.media import images, sprites
-from rushes.pipeline.agenda import Picture, agenda, wished
+from rushes.model import Job, JobState
+from rushes.pipeline.agenda import LOWEST, Picture, agenda, late_join, wished
 from rushes.pipeline.work import FUNCTIONS, RECIPES
 
 FILM = {"kind": "video", "duration": 60.0, "audio": [{}], "video": {"width": 1920, "height": 1080, "fps": 25.0}}
@@ -37,6 +41,27 @@ def test_a_long_film_is_encoded_in_spans_that_are_joined() -> None:
 def test_one_pictures_renditions_are_made_together(one: str) -> None:
     found = stages(FILM, Picture(spans=2), stages=[one])
     assert sorted(set(found)) == ["copy", "encode", "join"]
+
+
+@pytest.mark.parametrize("one", ["extra", "extra_join"])
+def test_the_second_set_is_made_by_itself(one: str) -> None:
+    assert wished({"stages": [one]}) == frozenset({"extra", "extra_join"})
+    assert stages(FILM, Picture(spans=2, extra=True), stages=[one]) == ["extra"]
+    assert stages(FILM, Picture(spans=2), stages=[one]) == []
+
+
+def test_spans_of_the_second_set_are_joined_when_all_are_there() -> None:
+    done, open_ = second(0, JobState.SUCCEEDED), second(1, JobState.RUNNING)
+    assert not late_join([done])  # joined by its own stage
+    assert not late_join([done, open_])
+    assert late_join([done, second(1, JobState.SUCCEEDED)])
+
+
+def second(number: int, state: JobState) -> Job:
+    return Job(
+        UUID(int=number), "t", "c", UUID(int=9), UUID(int=8), "extra", number, {}, {}, 1.0, state, LOWEST, 0.0, None, "",
+        [], 0, 0, False, 1, None, datetime(2026, 11, 22, tzinfo=UTC), None, None,
+    )  # fmt: skip
 
 
 def test_facts_that_are_made_anew_get_their_loudness_again() -> None:

@@ -128,7 +128,8 @@ async def sum_up(conn: Conn, run_id: UUID, now: datetime) -> None:
         """UPDATE jobs r SET progress = GREATEST(r.progress, LEAST(0.99, made.done / r.weight)), message = 'processing',
             left_seconds = CASE WHEN made.done > 0.02 * r.weight AND r.started_at < %(now)s THEN
                 GREATEST(r.weight - made.done, 0) * extract(epoch FROM %(now)s - r.started_at) / made.done END
-        FROM (SELECT COALESCE(sum(weight * progress), 0) AS done FROM jobs WHERE parent_id = %(id)s AND type <> 'extra') made
+        FROM (SELECT COALESCE(sum(weight * progress), 0) AS done FROM jobs
+            WHERE parent_id = %(id)s AND type NOT IN ('extra', 'extra_join')) made
         WHERE r.id = %(id)s AND r.state = 'running' AND r.weight > 0""",
         {"id": run_id, "now": now},
     )

@@ -56,5 +56,10 @@ async def delete_under(conn: Conn, bucket: str, prefix: str) -> None:
     await conn.execute("DELETE FROM renditions WHERE bucket = %s AND starts_with(key, %s)", [bucket, prefix])
 
 
+async def delete_of_stages(conn: Conn, job_id: UUID, stages: Sequence[str]) -> None:
+    """Forget what a run's stages of these types have made."""
+    await conn.execute("DELETE FROM renditions WHERE job_id = %s AND stage = ANY(%s)", [job_id, list(stages)])
+
+
 async def delete_of_asset(conn: Conn, asset_id: UUID) -> None:
     await conn.execute("DELETE FROM renditions WHERE asset_id = %s", [asset_id])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
@@ -108,8 +109,8 @@ async def cancel_job(ctx: Context, who: Principal, job_id: UUID) -> Job:
         assert job is not None, "jobs keep their rows"
         if job.state not in {JobState.QUEUED, JobState.RUNNING} or asset.job_id not in {job.id, job.parent_id}:
             raise Conflict(f"job_{job.state}", f"This job is {job.state}; there is nothing to cancel.")
-        if asset.state is AssetState.PUBLISHED:  # what its run makes in addition
-            await end_job(conn, job, JobState.CANCELLED, ctx.now(), "cancelled")
+        if asset.state is AssetState.PUBLISHED:  # what its run makes in addition: all of it, or it is nothing
+            await end_open(conn, await jobs.children(conn, asset.job_id or job.id, lock=True), ctx.now())
             return replace(job, state=JobState.CANCELLED, finished_at=ctx.now(), message="cancelled")
         problem = {"code": "cancelled", "message": "Processing was cancelled. Start it again when you like."}
         await stop_run(conn, asset, ctx.now())
@@ -149,9 +150,15 @@ async def stop_run(conn: Conn, asset: Asset, now: datetime, *, spare: str | None
         return
     run = await jobs.load(conn, asset.job_id, lock=True)
     family = [] if run is None else [run, *await jobs.children(conn, run.id, lock=True)]
-    for job in family:
-        if job.state in {JobState.QUEUED, JobState.RUNNING} and job.type != spare:
-            await end_job(conn, job, JobState.CANCELLED, now, "cancelled")
+    await end_open(conn, [job for job in family if job.type != spare], now)
+
+
+async def end_open(conn: Conn, family: Sequence[Job], now: datetime, message: str = "cancelled") -> bool:
+    """Cancel those of these locked jobs that have not ended; whether there were any."""
+    open_ = [job for job in family if job.state in {JobState.QUEUED, JobState.RUNNING}]
+    for job in open_:
+        await end_job(conn, job, JobState.CANCELLED, now, message)
+    return bool(open_)
 
 
 async def page(ctx: Context, who: Principal, wanted: JobFilter, before: UUID | None, limit: int) -> list[Job]:

@@ -13,7 +13,7 @@ from uuid import UUID
 from rushes.db import Conn, assets, jobs, renditions, uploads
 from rushes.errors import Conflict, NotFound
 from rushes.ingest.context import Context
-from rushes.ingest.process import end_job, find_job, start_processing
+from rushes.ingest.process import end_open, find_job, start_processing
 from rushes.ingest.tokens import check_reach
 from rushes.model import Asset, Job, JobState, Json, Principal, UploadState
 
@@ -57,8 +57,10 @@ async def retry_job(ctx: Context, who: Principal, job_id: UUID) -> Job:
         old = await jobs.load(conn, job.parent_id or job.id, lock=True)
         assert old is not None, "jobs keep their rows"
         await _stop_late(conn, asset, ctx.now())
-        new = await start_processing(ctx, conn, asset, ctx.now(), arguments=old.arguments, priority=old.priority)
-        if await _is_kept(ctx, conn, old, new):
+        late = old.state is JobState.SUCCEEDED  # what it would have made in addition is made anew, and nothing else
+        arguments = {"stages": [job.type]} if late else old.arguments
+        new = await start_processing(ctx, conn, asset, ctx.now(), arguments=arguments, priority=old.priority)
+        if not late and await _is_kept(ctx, conn, old, new):
             await jobs.take_over(conn, old.id, new.id)
             await renditions.take_over(conn, old.id, new.id, ())
         return new
@@ -92,11 +94,7 @@ async def _stop_late(conn: Conn, asset: Asset, now: datetime) -> bool:
     """Cancel what the published run is still making in addition; whether there was anything."""
     if asset.published_job_id is None:
         return False
-    stages = await jobs.children(conn, asset.published_job_id, lock=True)
-    open_ = [stage for stage in stages if stage.state in {JobState.QUEUED, JobState.RUNNING}]
-    for stage in open_:
-        await end_job(conn, stage, JobState.CANCELLED, now, "cancelled")
-    return bool(open_)
+    return await end_open(conn, await jobs.children(conn, asset.published_job_id, lock=True), now)
 
 
 async def _is_kept(ctx: Context, conn: Conn, old: Job, new: Job) -> bool:

@@ -1,6 +1,7 @@
 """Which stages a run has, what each waits for, and how much of the run it is. Pure.
 
-    identify ∥ digest, then poster ∥ stills ∥ sound ∥ (copy → encode 0 … N-1 → join); published; then extra
+    identify ∥ digest, then poster ∥ stills ∥ sound ∥ (copy → encode 0 … N-1 → join); published;
+    then extra 0 … N-1 → extra_join
 
 What a person looks at comes first; what others wait for comes before what nobody waits for (see `queues.py`). Identifying
 says which stages there are; the digest reads the whole original meanwhile.
@@ -16,8 +17,10 @@ from rushes.model import Job, JobState, Json
 Wish = frozenset[str] | None  # the types of stage that are to run; None: all
 FAILED = frozenset({JobState.FAILED, JobState.CANCELLED})
 RETIRED = frozenset({"proxies", "waveform"})  # types that older releases started; other stages do their work now
-TOGETHER = frozenset({"copy", "encode", "join"})  # make one picture's renditions: none of them anew without the others
-LATE = frozenset({"extra"})  # what a published asset gets in addition
+LATE = frozenset({"extra", "extra_join"})  # what a published asset gets in addition
+LOWEST = -100  # their priority
+# Those that make one set of renditions: none of them anew without the others.
+TOGETHER = (frozenset({"copy", "encode", "join"}), LATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def wished(arguments: Json, outdated: Collection[str] = ()) -> Wish:
     wish = {*arguments["stages"], *(outdated if arguments.get("outdated") else ())}
     if "identify" in wish:
         wish.add("sound")  # the loudness is part of the facts that are made anew
-    return frozenset(wish | TOGETHER if TOGETHER & wish else wish)
+    return frozenset(wish.union(*(one for one in TOGETHER if one & wish)))
 
 
 def _made(media: Json, size: int, picture: Picture) -> list[Item]:
@@ -116,6 +119,12 @@ def due(items: Sequence[Item], stages: Sequence[Job]) -> list[Item]:
 def late(items: Iterable[Item]) -> list[Item]:
     """What a published asset gets in addition."""
     return [item for item in items if item.type in LATE]
+
+
+def late_join(stages: Iterable[Job]) -> bool:
+    """Whether all spans of what a published asset gets in addition are there, and now become one."""
+    spans = [stage for stage in stages if stage.type == "extra"]
+    return len(spans) > 1 and all(stage.state is JobState.SUCCEEDED for stage in spans)
 
 
 def complete(items: Sequence[Item], stages: Sequence[Job]) -> bool:

@@ -1,7 +1,9 @@
-"""The stages that make a video's renditions: copy, encode 0 … N-1, join; and extra, when the first set is published.
+"""The stages that make a video's renditions: copy, encode 0 … N-1, join; and when that set is published, the second one
+by extra 0 … N-1 and extra_join.
 
-`copy` also makes the plan that the others follow, and records it as its result: a worker of another release goes on by it.
-A source of one span is encoded and joined in one go; pieces of several travel through storage (`pieces.py`).
+`copy` also makes the plan that the others follow, and records it as its result; the second set's comes with its first
+stage: a worker of another release goes on by it. A source of one span is encoded and joined in one go; pieces of several
+travel through storage (`pieces.py`).
 """
 
 from __future__ import annotations
@@ -9,12 +11,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rushes.config import Settings
 from rushes.db import jobs, renditions
 from rushes.errors import Rejected
 from rushes.media.info import MediaInfo
 from rushes.media.ladder import LADDER, RECIPE, VideoSettings
 from rushes.media.outputs import Output
-from rushes.media.plan import VideoPlan, plan_second, plan_video
+from rushes.media.plan import VideoPlan, plan_video
 from rushes.media.video import Piece, copy_source, encode_span, part, replan
 from rushes.media.video import join as join_pieces
 from rushes.model import Job, JobState, Json, Rendition
@@ -28,9 +31,8 @@ SOUND_RATE = 40_000  # bytes a second, of one track
 TWICE = 2  # what is joined lies there as pieces and as the whole
 
 
-def video_settings(stage: Stage) -> VideoSettings:
+def video_settings(found: Settings) -> VideoSettings:
     """As the operator has set them."""
-    found = stage.ctx.settings
     return VideoSettings(
         encoder=found.video_encoder,
         device=found.video_device,
@@ -44,7 +46,7 @@ def video_settings(stage: Stage) -> VideoSettings:
 
 async def copy(stage: Stage) -> None:
     """The source's own tracks that browsers play; the plan for the rest."""
-    info, settings = _info(stage), video_settings(stage)
+    info, settings = _info(stage), video_settings(stage.ctx.settings)
     room = stage.bench.room
     plan = plan_video(info, settings, copy=stage.asset.size <= room.most() // TWICE)
     made: list[Output] = []
@@ -60,7 +62,16 @@ async def copy(stage: Stage) -> None:
 
 async def encode(stage: Stage) -> None:
     """One span of the source: a piece of every picture; all of it where it is the only one."""
-    info, plan = _info(stage), await _plan(stage)
+    await _encode(stage, await _plan(stage))
+
+
+async def extra(stage: Stage) -> None:
+    """As `encode`, of the second set of pictures, in another codec."""
+    await _encode(stage, await _second_plan(stage))
+
+
+async def _encode(stage: Stage, plan: VideoPlan) -> None:
+    info = _info(stage)
     alone = len(plan.spans) == 1
     size = _span_bytes(info, plan, stage.own.job.number)
     async with stage.bench.room.reserved(size * TWICE + _made_bytes(stage, info, plan) if alone else size):
@@ -78,27 +89,20 @@ async def encode(stage: Stage) -> None:
 
 async def join(stage: Stage) -> None:
     """Whole pictures of all pieces, and the progressive file."""
-    info, plan = _info(stage), await _plan(stage)
-    kept = kept_by([one for one in await _siblings(stage) if one.type == "encode"]) if plan.targets else []
+    await _join_all(stage, await _plan(stage), "encode")
+
+
+async def extra_join(stage: Stage) -> None:
+    """Whole pictures of the second set."""
+    await _join_all(stage, await _second_plan(stage), "extra")
+
+
+async def _join_all(stage: Stage, plan: VideoPlan, of: str) -> None:
+    info = _info(stage)
+    kept = kept_by([one for one in await _siblings(stage) if one.type == of]) if plan.targets else []
     size = sum(piece.size for pieces in kept for piece in pieces)
     async with stage.bench.room.reserved(size * TWICE + _made_bytes(stage, info, plan)):
         await _join(stage, info, plan, [await _fetched(stage, number, some) for number, some in enumerate(kept)])
-
-
-async def extra(stage: Stage) -> None:
-    """The second set of pictures, in another codec."""
-    info = _info(stage)
-    plan = plan_second(info, video_settings(stage))
-    if plan is None:
-        return
-    size = sum(_span_bytes(info, plan, span.number) for span in plan.spans)
-    async with stage.bench.room.reserved(size * TWICE):
-        pieces = []
-        for span in plan.spans:
-            watch = part(stage.report, 0.95 * span.number / len(plan.spans), 0.95 / len(plan.spans))
-            made = await encode_span(stage.source, info, plan, span.number, stage.directory, stage.bench.sandbox, watch)
-            pieces.append(made)
-        await _join(stage, info, plan, pieces)
 
 
 async def _join(stage: Stage, info: MediaInfo, plan: VideoPlan, pieces: list[list[Piece]]) -> None:
@@ -147,6 +151,13 @@ async def _plan(stage: Stage) -> VideoPlan:
     for one in await _siblings(stage):
         if one.type == "copy" and one.state is JobState.SUCCEEDED:
             return VideoPlan.from_json(one.result["plan"])
+    raise Rejected("plan_missing", "This stage was started without a plan; process the asset again.")
+
+
+async def _second_plan(stage: Stage) -> VideoPlan:
+    for one in await _siblings(stage):
+        if one.type == "extra" and "plan" in one.arguments:
+            return VideoPlan.from_json(one.arguments["plan"])
     raise Rejected("plan_missing", "This stage was started without a plan; process the asset again.")
 
 

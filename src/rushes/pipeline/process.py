@@ -3,24 +3,29 @@
 A run is a row, and nobody waits for it: `run_process` starts its first stages, and each stage that ends starts what could
 not start before it (`agenda.py`), publishes when it was the last that counts, or fails the run when it failed for good:
 then the other stages stop, the original is kept, the reason is shown. Any worker may run any stage. The asset's lock is what
-makes those decisions one after the other.
+makes those decisions one after the other. A published run goes on with the second set of pictures, which changes nothing of
+the asset when it fails.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 from rushes import events
 from rushes.db import Conn, assets, jobs, renditions
 from rushes.ingest.context import Context, Work
-from rushes.ingest.process import add_job, end_job, queued_job, stage_work, stop_run
+from rushes.ingest.process import add_job, end_job, end_open, queued_job, stage_work, stop_run
+from rushes.media.info import MediaInfo
+from rushes.media.plan import plan_second
 from rushes.model import Asset, AssetState, Job, JobState, Json
 from rushes.pipeline import agenda
 from rushes.pipeline.agenda import Item
 from rushes.pipeline.insist import insist
+from rushes.pipeline.picture import video_settings
 from rushes.pipeline.work import is_outdated
 
 log = logging.getLogger(__name__)
@@ -55,8 +60,12 @@ async def _begin(ctx: Context, job_id: UUID) -> str:
 async def stage_ended(ctx: Context, conn: Conn, asset: Asset, run_id: UUID, now: datetime) -> None:
     """Let a run go on, whose asset the caller has locked, and a stage of which the caller has just ended."""
     run = await jobs.load(conn, run_id, lock=True)
-    if run is not None and is_current(asset, run):
+    if run is None:
+        return
+    if is_current(asset, run):
         await _guarded(ctx, conn, asset, run, now)
+    elif asset.state is AssetState.PUBLISHED and asset.job_id == asset.published_job_id == run.id:
+        await _late_ended(ctx, conn, asset, run, now)
 
 
 def is_current(asset: Asset, run: Job) -> bool:
@@ -89,7 +98,9 @@ async def _go_on(ctx: Context, conn: Conn, asset: Asset, run: Job, now: datetime
     await jobs.sum_up(conn, run.id, now)
     if facts is not None and agenda.complete(items, stages):
         if wish is not None and asset.published_job_id is not None:
-            await renditions.take_over(conn, asset.published_job_id, run.id, sorted(wish))
+            # What comes late keeps its older self until then (see `storing.py`), unless it is not made any more.
+            anew = wish - agenda.LATE if agenda.late(items) else wish
+            await renditions.take_over(conn, asset.published_job_id, run.id, sorted(anew))
         await publish(ctx, conn, asset, run, items, now)
         return "published"
     await _start(ctx, conn, run, agenda.due(items, stages), now)
@@ -123,9 +134,37 @@ def _facts(asset: Asset, stages: Sequence[Job], wish: agenda.Wish) -> Json | Non
 
 async def _start(ctx: Context, conn: Conn, run: Job, items: Sequence[Item], now: datetime) -> None:
     for item in items:
-        stage = queued_job(run, item.type, now, number=item.number, weight=item.weight)
-        if await add_job(conn, stage, now) == stage.id:
-            await ctx.engine.enqueue(conn, stage_work(stage))
+        await _add(ctx, conn, queued_job(run, item.type, now, number=item.number, weight=item.weight), now)
+
+
+async def _add(ctx: Context, conn: Conn, stage: Job, now: datetime) -> None:
+    if await add_job(conn, stage, now) == stage.id:
+        await ctx.engine.enqueue(conn, stage_work(stage))
+
+
+async def _start_late(ctx: Context, conn: Conn, asset: Asset, run: Job, now: datetime) -> None:
+    """The second set's spans, when nothing else waits; its plan comes with the first of them."""
+    plan = plan_second(MediaInfo.from_json(asset.media or {}), video_settings(ctx.settings))
+    for span in plan.spans if plan is not None else ():
+        arguments = {"plan": plan.to_json()} if plan is not None and not span.number else {}
+        stage = queued_job(run, "extra", now, number=span.number, arguments=arguments)
+        await _add(ctx, conn, replace(stage, priority=agenda.LOWEST), now)
+
+
+async def _late_ended(ctx: Context, conn: Conn, asset: Asset, run: Job, now: datetime) -> None:
+    """Let the second set go on. Without one of its spans it is nothing: then the others stop."""
+    stages = [stage for stage in await jobs.children(conn, run.id, lock=True) if stage.type in agenda.LATE]
+    if any(stage.state in agenda.FAILED for stage in stages):
+        await end_open(conn, stages, now, "another span of the second set failed")
+    elif any(stage.type == "extra_join" and stage.state is JobState.SUCCEEDED for stage in stages):
+        await _tidy(ctx, conn, asset, f"late-{run.id}")
+    elif agenda.late_join(stages):
+        await _add(ctx, conn, replace(queued_job(run, "extra_join", now), priority=agenda.LOWEST), now)
+
+
+async def _tidy(ctx: Context, conn: Conn, asset: Asset, of: str) -> None:
+    """Remove the pieces of spans that have become one."""
+    await ctx.engine.enqueue(conn, Work("tidy", f"tidy-{of}", (str(asset.id), asset.epoch), asset.tenant))
 
 
 async def publish(ctx: Context, conn: Conn, asset: Asset, run: Job, items: Sequence[Item], now: datetime) -> None:
@@ -143,10 +182,10 @@ async def publish(ctx: Context, conn: Conn, asset: Asset, run: Job, items: Seque
         renditions=[rendition.name for rendition in made],
         seconds=round((now - run.created_at).total_seconds(), 3),
     )
-    await _start(ctx, conn, run, agenda.late(items), now)
+    if agenda.late(items):
+        await _start_late(ctx, conn, asset, run, now)
     if any(item.type == "join" for item in items):
-        work = Work("tidy", f"tidy-{run.id}", (str(asset.id), asset.epoch), asset.tenant)
-        await ctx.engine.enqueue(conn, work)
+        await _tidy(ctx, conn, asset, str(run.id))
 
 
 async def fail(conn: Conn, asset: Asset, run: Job, now: datetime, problem: Json) -> None:

@@ -58,7 +58,7 @@ QUEUE_OF = {
 QUEUE_OF_STAGE = {"identify": QUICK, "poster": QUICK, "copy": QUICK, "images": QUICK, "digest": READ}  # others: STAGE
 
 # Of stages of equal priority: what is read as it comes first, what ends something that has begun before what begins.
-ORDER = ("identify", "poster", "copy", "images", "stills", "digest", "join", "sound", "encode", "extra")
+ORDER = ("identify", "poster", "copy", "images", "stills", "digest", "join", "sound", "encode", "extra_join", "extra")
 
 
 def queue_of(work: Work) -> QueueSpec:

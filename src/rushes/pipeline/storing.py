@@ -11,6 +11,7 @@ from rushes.db import jobs, renditions, segments
 from rushes.ingest.context import Context
 from rushes.media.outputs import Output
 from rushes.model import Asset, Json, Rendition, Segments, new_id
+from rushes.pipeline.agenda import LATE
 from rushes.pipeline.runs import Ownership
 from rushes.storage import put_file, rendition_key
 
@@ -18,7 +19,10 @@ CHUNK = 8 * 1024 * 1024
 
 
 async def store(ctx: Context, own: Ownership, asset: Asset, made: Sequence[Output], facts: Json | None = None) -> None:
-    """Put the files under this run's epoch, then record them, and `facts` for later stages, if this run still owns the job."""
+    """Put the files under this run's epoch, then record them, and `facts` for later stages, if this run still owns the job.
+
+    What a published asset gets in addition takes the place of its older self.
+    """
     place = ctx.storage.renditions
     assert own.job.parent_id is not None, "stages are children of a run"
     rows: list[tuple[Rendition, Segments | None]] = []
@@ -55,6 +59,8 @@ async def store(ctx: Context, own: Ownership, asset: Asset, made: Sequence[Outpu
         )
         rows.append((row, output.segments))
     async with own.fenced() as conn:
+        if own.job.type in LATE:
+            await renditions.delete_of_stages(conn, own.job.parent_id, sorted(LATE))
         for row, laid in rows:
             found = await renditions.put(conn, row)
             if laid is not None:

@@ -182,6 +182,7 @@ FUNCTIONS: Mapping[str, Callable[[Stage], Awaitable[None]]] = {
     "encode": picture.encode,
     "join": picture.join,
     "extra": picture.extra,
+    "extra_join": picture.extra_join,
 } | dict.fromkeys(RETIRED, retired)
 
 
@@ -198,6 +199,7 @@ RECIPES: Mapping[str | tuple[str, str], int] = {
     "encode": ladder.RECIPE,
     "join": ladder.RECIPE,
     "extra": ladder.RECIPE,
+    "extra_join": ladder.RECIPE,
 }
 
 
