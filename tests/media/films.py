@@ -38,6 +38,7 @@ SHORT: dict[str, tuple[str, ...]] = {  # of 3 s
                       "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=deu",
                       "-metadata:s:a:2", "language=fra"),
     "flash.ts": ("-vf", f"fps=25,{_FLASH}", "-af", _BEEP, *_FAST, "-c:a", "aac", "-output_ts_offset", "600"),
+    "late_picture.ts": ("-vf", f"fps=25,{_FLASH},trim=start=0.6", "-af", _BEEP, *_FAST, "-c:a", "aac"),
     "pq.mp4": ("-vf", _PQ, "-color_primaries", "bt2020", "-color_trc", "smpte2084", "-colorspace", "bt2020nc",
                "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error", "-t", "1"),
 }  # fmt: skip

@@ -239,9 +239,10 @@ async def test_every_sound_is_there_with_its_language(sandbox: Sandbox, job: Pat
     assert min(peaks) > -12
 
 
-async def test_picture_and_sound_stay_together(sandbox: Sandbox, job: Path, clips: Clips) -> None:
+@pytest.mark.parametrize("name", ["flash.ts", "late_picture.ts"])
+async def test_picture_and_sound_stay_together(sandbox: Sandbox, job: Path, clips: Clips, name: str) -> None:
     """A white frame and a beep at the same moment of the source are together in every rendition, within a frame."""
-    outputs = await _made(sandbox, job, clips("flash.ts"))
+    outputs = await _made(sandbox, job, clips(name))
     beeps = [await _loud(output.path) for output in (*_of(outputs, "hls_audio"), *_of(outputs, "proxy"))]
     flashes = [_bright(output.path) for output in (*_of(outputs, "hls_video"), *_of(outputs, "proxy"))]
     for moment in (*beeps, *flashes):

@@ -85,6 +85,8 @@ def encode_arguments(info: MediaInfo, plan: VideoPlan, span: Span, url: str, lim
         arguments += ["-filter_complex_threads", str(plan.threads), "-threads", str(plan.threads)]
     if len(plan.spans) > 1 or demuxer not in _BROKEN:
         arguments += ["-copyts", "-itsoffset", f"{-zero_of(info):.6f}"]
+    elif late := _later(info):
+        arguments += ["-itsoffset", f"{late:.6f}"]
     if span.number and span.start > lead:
         arguments += ["-ss", f"{span.start - lead:.6f}", "-noaccurate_seek"]
     if plan.skip_loop_filter:
@@ -96,6 +98,15 @@ def encode_arguments(info: MediaInfo, plan: VideoPlan, span: Span, url: str, lim
     for number, target in enumerate(plan.targets):
         arguments += _output(info.video, number, target, span, encoder, plan.threads)
     return arguments
+
+
+def _later(info: MediaInfo) -> float:
+    """Seconds from the file's first sound to its first frame. Where ffmpeg counts from 0 itself it counts from the first of
+    the streams it reads, and it reads the picture only: a broadcast's begins up to a GOP after the sound.
+    """
+    start = info.video.start if info.video is not None else None
+    late = start - zero_of(info) if start is not None else 0.0
+    return late if 0 < late < info.seconds else 0.0
 
 
 def _output(video: VideoInfo, number: int, target: Target, span: Span, encoder: Encoder, threads: int) -> list[str]:

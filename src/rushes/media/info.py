@@ -46,6 +46,7 @@ class VideoInfo:
     frame_rate: str | None = None  # exact, "30000/1001"
     vfr: bool = False
     bit_rate: int | None = None  # bits per second
+    start: float | None = None  # seconds, of its first frame, on the same line as the file's
     duration: float | None = None  # seconds, where the container knows it for this stream
     frames: int | None = None  # where the container knows
     primaries: str | None = None  # this and the next three as FFmpeg names ITU-T H.273's values

@@ -62,6 +62,13 @@ class KeyFrames:
                 return frames[0]
         return None
 
+    def time(self, frame: Any, otherwise: float) -> float:
+        """When a decoded frame is shown, in seconds counted from the file's first."""
+        if frame.pts is None:
+            return otherwise
+        start = self._container.start_time or 0
+        return float(frame.pts * (frame.time_base or self._stream.time_base)) - start / float(av.time_base)
+
     def _following(self, packet: Any) -> Iterator[Any]:
         yield packet
         try:

@@ -41,7 +41,7 @@ def make_poster(arguments: dict[str, Any], reader: Reader, _: talk.Voice) -> dic
                 continue
             worth = _worth(shown.picture(frame, arguments, _JUDGED_SIDE))
             if best is None or worth > best[0]:
-                best = worth, moment, frame
+                best = worth, frames.time(frame, moment), frame
             if time.process_time() > until:
                 break
         if best is None:

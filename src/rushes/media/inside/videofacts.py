@@ -49,6 +49,7 @@ def describe(stream: Any, frames: Sequence[Any], dump: Dump) -> dict[str, Any]:
         "bit_depth": max((c.bits for c in frame.format.components), default=8),
         "chroma": _chroma(frame.format),
         "bit_rate": context.bit_rate or _tagged_rate(stream),
+        "start": float(stream.start_time * stream.time_base) if stream.start_time is not None else None,
         "duration": float(stream.duration * stream.time_base) if stream.duration else None,
         "frames": stream.frames or None,
         **told,
