@@ -116,6 +116,16 @@ def _seen(frame: Any, first_line: int | None) -> Seen:
     return Seen(float(frame.pts * frame.time_base), number_of(grey), float(box.mean()))
 
 
+def keys(file: Path) -> list[float]:
+    """When the key frames are shown, in seconds."""
+    with _opened(file) as container:
+        return sorted(
+            float((packet.pts if packet.pts is not None else packet.dts) * packet.time_base)
+            for packet in container.demux(video=0)
+            if packet.is_keyframe and packet.size and packet.dts is not None
+        )
+
+
 def flashes(seen: Sequence[Seen]) -> list[float]:
     """When a frame is lit and the one before was not, in seconds."""
     lights = [frame.light for frame in seen]
