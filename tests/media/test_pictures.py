@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 import pillow_heif
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, ImageStat
 
 from rushes.errors import Rejected
 from rushes.media.identify import identify
@@ -27,7 +27,7 @@ from rushes.media.sandbox import Sandbox
 from rushes.media.source import FileSource
 
 from .clips import Clips
-from .pictures import BLUE, GREEN, GREY, RED, corners, dng, quarters
+from .pictures import BLUE, GREEN, GREY, HDR, RED, corners, dng, hdr, quarters
 
 UPRIGHT = [RED, GREEN, BLUE, GREY]
 TURNED = [BLUE, RED, GREY, GREEN]  # a quarter turn clockwise
@@ -276,6 +276,24 @@ async def test_wide_gamut_becomes_srgb(namespaces: Sandbox, job: Path, tmp_path:
     assert "icc_profile" not in shown.info
     for number, (_, wanted) in enumerate(WIDE):
         assert shown.getpixel((80 * number + 40, 40)) == pytest.approx(wanted, abs=6)
+
+
+@pytest.mark.parametrize("transfer", HDR)
+@pytest.mark.parametrize("name", ["a.heic", "a.avif"])
+async def test_hdr_is_as_bright_as_it_was_graded(
+    sandbox: Sandbox, job: Path, tmp_path: Path, clips: Clips, name: str, transfer: str
+) -> None:
+    """A picture put into HDR with its white at 203 cd/m²: what comes out is the picture again, its highlights rolled off."""
+    with Image.open(clips("a.png")) as found:
+        wanted = found.convert("RGB")
+    made = await _images(sandbox, job, hdr(tmp_path / name, wanted, transfer))
+    was = np.asarray(wanted.convert("L").resize((160, 90))).astype(int)
+    for shown in (_opened(made["image-320.webp"]), _opened(made["poster-320.jpg"])):
+        luma = np.asarray(shown.convert("L").resize((160, 90))).astype(int)
+        assert luma.mean() == pytest.approx(was.mean(), abs=8)
+        assert np.abs(luma - was)[was < 100].mean() < 5
+        for one, other in zip(ImageStat.Stat(shown).mean, ImageStat.Stat(wanted).mean, strict=True):
+            assert one == pytest.approx(other, abs=12)
 
 
 async def test_a_broken_profile_is_no_reason_to_have_no_picture(namespaces: Sandbox, job: Path, tmp_path: Path) -> None:

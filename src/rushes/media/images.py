@@ -17,7 +17,7 @@ from rushes.media.source import Source
 from rushes.media.video import OnProgress, ignore_progress
 from rushes.media.written import Written, check_shape, said, sized
 
-RECIPE = 1
+RECIPE = 2  # 1 left HDR pictures dark
 
 
 async def make_images(

@@ -32,6 +32,7 @@ class Opened:
     image: Image.Image | None  # None for camera raw
     raw: Raw | None = None
     primaries: int | None = None  # by ITU-T H.273, where a HEIC or AVIF file has them in a colour box
+    transfer: int | None = None  # likewise
 
     @property
     def orientation(self) -> int:
@@ -70,7 +71,7 @@ def opened_picture(reader: Reader, max_pixels: int) -> Opened | None:
         raw = Raw(reader)
         _check(raw.raw_width, raw.raw_height, max_pixels)
         return Opened(kind, None, raw)
-    primaries = _primaries(reader)
+    primaries, transfer = _colours(reader)
     reader.seek(0)
     try:
         picture = Image.open(cast("IO[bytes]", reader), formats=PICTURES)
@@ -83,15 +84,23 @@ def opened_picture(reader: Reader, max_pixels: int) -> Opened | None:
         return None
     _check(*picture.size, max_pixels)
     name = str(picture.format).lower()
-    return Opened("jpeg" if name == "mpo" else name, picture, primaries=primaries)  # MPO: a JPEG with others behind it
+    if name == "heif":  # it tells what the primary picture has, wherever in the file that lies
+        named = picture.info.get("nclx_profile") or {}
+        primaries, transfer = named.get("color_primaries"), named.get("transfer_characteristics")
+    # MPO: a JPEG with others behind it
+    return Opened("jpeg" if name == "mpo" else name, picture, primaries=primaries, transfer=transfer)
 
 
-def _primaries(reader: Reader) -> int | None:
-    """Read from the file's head, where the boxes of a HEIC or AVIF lie: Pillow does not give those of AVIF."""
+def _colours(reader: Reader) -> tuple[int | None, int | None]:
+    """Primaries and transfer, read from the file's head, where the boxes of a HEIC or AVIF lie: Pillow does not give those
+    of AVIF. The first colour box is the picture's own; those of a gain map come later.
+    """
     reader.seek(0)
     head = reader.read(_HEAD)
     place = head.find(b"colrnclx")
-    return int.from_bytes(head[place + 8 : place + 10]) if head[4:8] == b"ftyp" and place > 0 else None
+    if head[4:8] != b"ftyp" or place < 0:
+        return None, None
+    return int.from_bytes(head[place + 8 : place + 10]), int.from_bytes(head[place + 10 : place + 12])
 
 
 def _check(width: int, height: int, max_pixels: int) -> None:

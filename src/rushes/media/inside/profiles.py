@@ -29,6 +29,13 @@ def to_xyz(primaries: Any, white: tuple[float, float] = _D65) -> Any:
     return columns * np.linalg.solve(columns, np.array([x / y, 1.0, (1 - x - y) / y]))
 
 
+def to_709(primaries: int) -> Any:
+    """The matrix from linear RGB with the primaries of this number (of `NAMED`; others are taken for BT.709's) to BT.709's."""
+    bt709 = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
+    name = NAMED.get(primaries)
+    return np.linalg.solve(to_xyz(bt709), to_xyz(_PRIMARIES[name] if name else bt709))
+
+
 @cache
 def profile(name: str) -> bytes:
     """The profile of "display-p3", "bt2020" (both with sRGB's curve) or "adobe-rgb" (gamma 2.2)."""

@@ -11,9 +11,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pillow_heif
 from PIL import ExifTags, Image, ImageCms
 
-from rushes.media.inside import profiles, talk
+from rushes.media.inside import profiles, talk, tonemap
 from rushes.media.inside.picture import ALPHA, BROKEN, Opened
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ def render(opened: Opened, side: int, max_pixels: int) -> Image.Image:
     if opened.raw is not None:
         return _raw(opened.raw, side, max_pixels)
     assert opened.image is not None, "one of the two opened it"
+    if opened.transfer in {tonemap.PQ, tonemap.HLG}:
+        return _toned(opened.image, opened, side, max_pixels)
     picture = _loaded(opened.image, side)
     if picture.width * picture.height > max_pixels:  # HEIC may turn out larger than its header says
         raise talk.Refused("too_many_pixels", f"The picture is {picture.width} by {picture.height}.")
@@ -95,6 +98,38 @@ def _loaded(picture: Image.Image, side: int) -> Image.Image:
         code = "truncated" if "truncated" in str(error) else "undecodable"
         raise talk.Refused(code, f"This picture is damaged or cut off: {error}.") from error
     return picture
+
+
+def _toned(picture: Image.Image, opened: Opened, side: int, max_pixels: int) -> Image.Image:
+    """A picture in PQ or HLG, of which a HEIC gives all its bits. Scaled as it is coded, then brought down."""
+    if opened.format == "heif":
+        try:
+            coded = _all_bits(picture)
+        except (MemoryError, *BROKEN) as error:
+            raise talk.Refused("undecodable", f"This picture is damaged or cut off: {error}.") from error
+    else:
+        coded = np.asarray(_plain(_loaded(picture, side)))
+    if coded.ndim != 3:  # of greys
+        coded = np.repeat(coded[..., None], 3, axis=2)
+    height, width, channels = coded.shape
+    if width * height > max_pixels:
+        raise talk.Refused("too_many_pixels", f"The picture is {width} by {height}.")
+    most = np.float32(np.iinfo(coded.dtype).max)
+    planes = [scaled(Image.fromarray(coded[..., n].astype(np.float32)), side) for n in range(channels)]
+    values = np.clip(np.stack([np.asarray(plane) for plane in planes], axis=-1) / most, 0.0, 1.0)
+    light = np.clip(tonemap.light(values[..., :3], opened.transfer, opened.primaries or 9), 0.0, 1.0)
+    srgb = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** np.float32(1 / 2.4) - 0.055)  # IEC 61966-2-1
+    shown = np.dstack([srgb, values[..., 3:]]) if channels == 4 and values[..., 3].min() < 1 else srgb
+    turn = _TURNS.get(opened.orientation)
+    made = Image.fromarray((shown * 255 + 0.5).astype(np.uint8))
+    return made if turn is None else made.transpose(turn)
+
+
+def _all_bits(picture: Any) -> Any:
+    """The primary picture of a HEIC, in 16 bits if it has more than 8."""
+    picture.fp.seek(0)
+    found = pillow_heif.open_heif(picture.fp, convert_hdr_to_8bit=False)
+    return np.asarray(found[found.primary_index])
 
 
 def _reduced(picture: Any, reduction: int) -> Image.Image:
