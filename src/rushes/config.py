@@ -186,7 +186,9 @@ class Settings(BaseSettings):
     )
     worker_threads: int = Field(0, ge=0, le=256, description="Threads an encoder may use; 0 means one a core.")
     video_encoder: Literal["x264", "nvenc", "vaapi", "qsv", "videotoolbox"] = Field(
-        "x264", description="What encodes H.264. Hardware is untried, and the sandbox shows it no devices yet."
+        "x264",
+        description="What encodes H.264. Hardware is untried, and the sandbox shows it no devices yet: a worker that cannot "
+        "encode with what is named here does not start.",
     )
     video_device: str = Field("", description="The hardware encoder's device, such as /dev/dri/renderD128.")
     video_tallest: Literal[720, 1080, 2160] = Field(

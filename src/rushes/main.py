@@ -134,7 +134,7 @@ async def diagnose(settings: Settings, names: Iterable[str], *, fix: bool, anew:
                 context = Context(settings, db, storage, engine)
         if storage is not None:
             findings += await doctor.storage(settings, storage, context, fix=fix, anew=anew)
-    findings += [await doctor.sandbox(), *doctor.disk(settings), *of_environment(names)]
+    findings += [*await doctor.media(settings), *doctor.disk(settings), *of_environment(names)]
     return findings
 
 
@@ -293,6 +293,7 @@ def run_worker(settings: Settings) -> int:
 
 async def _work(settings: Settings) -> int:
     from rushes.media.sandbox import detect  # noqa: PLC0415
+    from rushes.media.tryout import try_encoders  # noqa: PLC0415
     from rushes.pipeline.engine import Engine  # noqa: PLC0415 - the API never loads the engine
     from rushes.pipeline.scratch import Scratch  # noqa: PLC0415
     from rushes.pipeline.sweep import keep_sweeping  # noqa: PLC0415
@@ -314,6 +315,7 @@ async def _work(settings: Settings) -> int:
         async with open_context(settings) as context:
             bench = Bench(scratch.directory, await detect(), settings.scratch_bytes)
             log.info("media tools run confined: %s", bench.sandbox.describe())
+            await try_encoders(bench.sandbox, (settings.video_encoder, settings.video_second), settings.video_device)
             engine = Engine(settings, worker_id, workflows(context, bench))
             await engine.start()
             log.info("worker %s is ready", worker_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 from typing import Any
@@ -104,3 +105,17 @@ def test_where_nothing_runs_and_nothing_is_configured(rushes: Rushes) -> None:
     assert done.returncode == 1
     assert "Start `rushes up`" in done.stdout
     assert "1 problem." in done.stdout
+
+
+def test_an_encoder_that_does_not_work_here_is_a_problem(rushes: Rushes, settings: Settings, context: object) -> None:
+    """The doctor names it, and no worker starts with it: nobody's video would come out otherwise than asked for."""
+    asked = variables(settings) | {"RUSHES_VIDEO_ENCODER": "nvenc", "RUSHES_VIDEO_SECOND": "vp9"}
+    done = rushes("doctor", **asked)
+    assert done.returncode == 1
+    assert [line.split()[0] for line in lines(done, "encoder")] == ["problem"]
+    assert "Set RUSHES_VIDEO_ENCODER=x264." in " ".join(done.stdout.split())
+    worker = rushes("worker", **asked)
+    assert worker.returncode not in {0, os.EX_TEMPFAIL}
+    assert "The encoder nvenc (h264_nvenc) does not work on this machine" in " ".join(worker.stderr.split())
+    assert "is ready" not in worker.stderr
+    assert "Traceback" not in worker.stderr

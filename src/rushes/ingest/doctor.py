@@ -199,14 +199,22 @@ async def _seen(
     return (found.capabilities, found.probed_at) if found else (await capabilities.probe_now(ctx), now)
 
 
-async def sandbox() -> Finding:
-    """How this machine confines media tools."""
+async def media(settings: Settings) -> list[Finding]:
+    """How this machine confines media tools, and whether the encoders that are named work here."""
     from rushes.media.sandbox import detect  # noqa: PLC0415 - processes without workers never load it
+    from rushes.media.tryout import try_encoders  # noqa: PLC0415
 
+    named = (settings.video_encoder, settings.video_second)
     try:
-        return of_sandbox((await detect()).describe())
+        found = await detect()
     except Problem as problem:
-        return of_problem("sandbox", problem, "It matters where workers run.")
+        return [of_problem("sandbox", problem, "It matters where workers run.")]
+    findings = [of_sandbox(found.describe())]
+    try:
+        tried = await try_encoders(found, named, settings.video_device)
+    except Problem as problem:
+        return [*findings, of_problem("encoder", problem, "It matters where workers run: they do not start with it.")]
+    return findings + [Finding("ok", "encoder", f"The encoder {name} works.") for name in tried]
 
 
 def disk(settings: Settings) -> list[Finding]:
