@@ -26,7 +26,7 @@ from rushes.media.outputs import Output
 from rushes.media.sandbox import Sandbox
 from rushes.media.source import FileSource
 
-from .clips import Clips
+from .clips import Clips, ffmpeg
 from .pictures import BLUE, GREEN, GREY, HDR, RED, corners, dng, hdr, quarters
 
 UPRIGHT = [RED, GREEN, BLUE, GREY]
@@ -294,6 +294,24 @@ async def test_hdr_is_as_bright_as_it_was_graded(
         assert np.abs(luma - was)[was < 100].mean() < 5
         for one, other in zip(ImageStat.Stat(shown).mean, ImageStat.Stat(wanted).mean, strict=True):
             assert one == pytest.approx(other, abs=12)
+
+
+@pytest.mark.parametrize("boxed", [False, True])
+async def test_jpeg_xl_is_named_in_its_refusal(
+    namespaces: Sandbox, job: Path, tmp_path: Path, clips: Clips, boxed: bool
+) -> None:
+    """As ffmpeg writes it, and in the boxes of ISO/IEC 18181-2."""
+    path = tmp_path / "a.jxl"
+    ffmpeg("-i", clips("a.png"), "-c:v", "libjxl", "-effort", "1", path)
+    bare = path.read_bytes()
+    assert bare.startswith(b"\xff\x0a")
+    if boxed:
+        head = b"\0\0\0\x0cJXL \r\n\x87\n" + b"\0\0\0\x14ftypjxl \0\0\0\0jxl "
+        path.write_bytes(head + struct.pack(">I", 8 + len(bare)) + b"jxlc" + bare)
+    with pytest.raises(Rejected) as caught:
+        await identify(FileSource(path), job, namespaces)
+    assert caught.value.code == "not_media"
+    assert caught.value.message == "This is a picture in JPEG XL, which is not read here: send it as TIFF, PNG or JPEG."
 
 
 async def test_a_broken_profile_is_no_reason_to_have_no_picture(namespaces: Sandbox, job: Path, tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ Image.MAX_IMAGE_PIXELS = None  # the limit is checked here, with a sentence
 warnings.simplefilter("ignore")  # about odd metadata; nobody reads them
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError, RuntimeError)
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")  # of formats that nothing else is
+_UNREAD = {  # pictures that nothing here reads: for JPEG XL there was only a GPL wheel
+    b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL \r\n\x87\n": "JPEG XL", b"8BPS": "Photoshop", b"v/1\x01": "OpenEXR",
+    b"SDPX": "DPX", b"XPDS": "DPX",
+}  # fmt: skip
 _HEAD = 16 * 1024  # bytes
 ALPHA = {"RGBA", "LA", "PA", "La", "RGBa"}
 
@@ -62,7 +66,8 @@ class Opened:
 def opened_picture(reader: Reader, max_pixels: int) -> Opened | None:
     """The file opened as a picture, None when it is none. Reads headers only; all of a HEIC, AVIF or raw file.
 
-    Raises Refused for one with too many pixels, and for one that begins like a picture and cannot be read as one.
+    Raises Refused for one with too many pixels, for one that begins like a picture and cannot be read as one, and for
+    one of a kind that is not read.
     """
     kind = rawkind.format_of(reader)
     if kind is not None:
@@ -77,7 +82,12 @@ def opened_picture(reader: Reader, max_pixels: int) -> Opened | None:
         picture = Image.open(cast("IO[bytes]", reader), formats=PICTURES)
     except (UnidentifiedImageError, OverflowError, *BROKEN) as error:
         reader.seek(0)
-        if reader.read(12).startswith(_SIGNATURES):
+        head = reader.read(12)
+        if name := next((name for magic, name in _UNREAD.items() if head.startswith(magic)), None):
+            raise talk.Refused(
+                "not_media", f"This is a picture in {name}, which is not read here: send it as TIFF, PNG or JPEG."
+            ) from error
+        if head.startswith(_SIGNATURES):
             raise talk.Refused(
                 "undecodable", "This picture is damaged, or written in a way that is not known."
             ) from error
