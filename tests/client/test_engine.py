@@ -119,6 +119,41 @@ def test_a_huge_file_keeps_half_of_the_lines_while_small_ones_pour_through(engin
     soon(lambda: huge.under_way == 4)
 
 
+def test_lines_that_are_borrowed_are_half_of_them_while_others_want_the_rest(engine: Engine) -> None:
+    borrower, huge = Puts(0, 1), Puts(HUGE, 1000)
+    engine.add(borrower)
+    soon(lambda: borrower.under_way == 1)
+    assert engine.borrow(3) == 3, "all that is left"
+    engine.add(huge)
+    engine.give_back(3)
+    soon(lambda: huge.under_way == 3)
+    assert engine.borrow(5) == 0
+    huge.gate.release()
+    soon(lambda: huge.done == 1)
+    assert huge.under_way == 2, "one is kept free"
+    assert engine.borrow(5) == 1
+    huge.gate.release()
+    soon(lambda: huge.done == 2)
+    assert engine.borrow(5) == 1
+    huge.gate.release()
+    soon(lambda: huge.done == 3 and huge.under_way == 1)
+    assert engine.borrow(5) == 0, "half of them are lent"
+    engine.give_back(2)
+    engine.borrow(0)
+    soon(lambda: huge.under_way == 3)
+
+
+def test_what_others_leave_may_be_borrowed_the_next_time(engine: Engine) -> None:
+    for size in (0, HUGE):
+        waiting = Puts(size, 0)
+        waiting.under_way = 1  # for its server, say: it has nothing to send
+        engine.add(waiting)
+    soon(lambda: len(threads()) > 0)
+    assert engine.borrow(4) == 2
+    assert engine.borrow(2) == 2, "nobody has taken them"
+    engine.give_back(4)
+
+
 def test_large_files_share_the_lines(engine: Engine) -> None:
     tasks = [Puts(HUGE, 8) for _ in range(2)]
     for task in tasks:

@@ -12,20 +12,43 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rushes.client.curl import CurlTransport
-from rushes.client.http import Request, Stopped, Transport
+from rushes.client.http import Cancel, Reply, Request, Stopped, Transport
 from rushes.client.plain import PlainTransport
 from rushes.client.source import LocalFile
 from rushes.client.transports import choose
-from rushes.errors import Misconfigured, Unavailable
+from rushes.errors import Misconfigured, Problem, Unavailable
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Name: value\r\n\r\nok"
 
 KINDS = (CurlTransport, PlainTransport)
+
+
+class OverMany(CurlTransport):
+    """Each request alone through what is for many at once: it keeps the same promises."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self._one = self.many()
+
+    def send(self, request: Request, cancel: Cancel | None = None) -> Reply:
+        if request.body is not None and not isinstance(request.body, bytes):
+            request = replace(request, body=bytes(request.body.read(request.body.length)))
+        self._one.start(self, request)
+        while True:
+            if cancel is not None and cancel.is_set():
+                self._one.drop(self)
+                raise Stopped("stopped", "Stopped.")
+            for _, came in self._one.turn(0.05):
+                if isinstance(came, Problem):
+                    raise came
+                return came
 
 
 @contextmanager
@@ -91,12 +114,19 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     made.close()
 
 
+@pytest.fixture(params=(*KINDS, OverMany))
+def any_transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    made: Transport = request.param(connect_seconds=2, stall_seconds=0.5, reply_seconds=1.5)
+    yield made
+    made.close()
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
-def test_a_reply_comes_whole(transport: Transport) -> None:
+def test_a_reply_comes_whole(any_transport: Transport) -> None:
     heads: list[bytes] = []
 
     def behave(connection: socket.socket) -> None:
@@ -106,14 +136,14 @@ def test_a_reply_comes_whole(transport: Transport) -> None:
 
     with peer(behave) as url:
         for _ in range(2):  # the second on the same connection
-            reply = transport.send(Request("GET", url, {"X-Mine": "1"}))
+            reply = any_transport.send(Request("GET", url, {"X-Mine": "1"}))
             assert (reply.status, reply.body, reply.headers["x-name"]) == (200, b"ok", "value")
             assert "x-early" not in reply.headers
     assert b"X-Mine: 1" in heads[0]
     assert b"Expect" not in heads[0]
 
 
-def test_a_fresh_request_takes_a_new_connection(transport: Transport) -> None:
+def test_a_fresh_request_takes_a_new_connection(any_transport: Transport) -> None:
     ports: list[int] = []
 
     def behave(connection: socket.socket) -> None:
@@ -123,47 +153,47 @@ def test_a_fresh_request_takes_a_new_connection(transport: Transport) -> None:
             connection.sendall(OK)
 
     with peer(behave) as url:
-        transport.send(Request("GET", url))
-        transport.send(Request("GET", url))
-        transport.send(Request("GET", url, fresh=True))
-        transport.close()
+        any_transport.send(Request("GET", url))
+        any_transport.send(Request("GET", url))
+        any_transport.send(Request("GET", url, fresh=True))
+        any_transport.close()
     assert ports[0] == ports[1] != ports[2]
 
 
-def test_nobody_there(transport: Transport) -> None:
+def test_nobody_there(any_transport: Transport) -> None:
     with pytest.raises(Unavailable) as caught:
-        transport.send(Request("GET", f"http://127.0.0.1:{free_port()}/secret?sig=1"))
+        any_transport.send(Request("GET", f"http://127.0.0.1:{free_port()}/secret?sig=1"))
     assert caught.value.code == "network_refused"
     assert "secret" not in caught.value.message
 
 
-def test_no_such_name(transport: Transport) -> None:
+def test_no_such_name(any_transport: Transport) -> None:
     with pytest.raises(Unavailable) as caught:
-        transport.send(Request("GET", "http://no-such-host.invalid/"))
+        any_transport.send(Request("GET", "http://no-such-host.invalid/"))
     assert caught.value.code == "network_dns"
 
 
 @pytest.mark.parametrize("url", ["ftp://localhost/", "file:///etc/passwd", "http://[::1/"])
-def test_addresses_that_are_none(transport: Transport, url: str) -> None:
+def test_addresses_that_are_none(any_transport: Transport, url: str) -> None:
     with pytest.raises(Misconfigured) as caught:
-        transport.send(Request("GET", url))
+        any_transport.send(Request("GET", url))
     assert caught.value.code == "url_invalid"
 
 
-def test_a_redirect_is_not_followed(transport: Transport) -> None:
+def test_a_redirect_is_not_followed(any_transport: Transport) -> None:
     def behave(connection: socket.socket) -> None:
         read_head(connection)
         connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
 
     with peer(behave) as url:
-        assert transport.send(Request("GET", url)).status == 302
+        assert any_transport.send(Request("GET", url)).status == 302
 
 
-def test_silence_ends_a_request(transport: Transport) -> None:
+def test_silence_ends_a_request(any_transport: Transport) -> None:
     with peer(silent(20)) as url:
         started = time.monotonic()
         with pytest.raises(Unavailable) as caught:
-            transport.send(Request("GET", url))
+            any_transport.send(Request("GET", url))
         assert caught.value.code == "network_stalled"
         assert 1.5 <= time.monotonic() - started < 5
 
@@ -192,6 +222,54 @@ def test_kept_connections_of_the_time_of_a_silence_are_not_taken_again(transport
         transport.close()
 
 
+def test_after_a_silence_no_kept_connection_of_many_is_taken_again() -> None:
+    """Nor is one while others of the time are under way."""
+    ports: dict[str, list[int]] = {}
+
+    def behave(connection: socket.socket) -> None:
+        while True:
+            path = read_head(connection).split()[1].decode()
+            ports.setdefault(path, []).append(connection.getpeername()[1])
+            if path == "/silent":
+                silent(5)(connection)
+                return
+            connection.sendall(OK)
+
+    made = CurlTransport(stall_seconds=0.3, reply_seconds=0.3)
+    many = made.many()
+
+    def go(*paths: str) -> dict[object, Reply | Problem]:
+        for path in paths:
+            many.start(path, Request("GET", f"{url}{path}"))
+        came: dict[object, Reply | Problem] = {}
+        while len(came) < len(paths):
+            came.update(many.turn(0.05))
+        return came
+
+    with peer(behave) as url:
+        go("/a", "/b")
+        came = go("/silent", "/a")
+        assert isinstance(came["/silent"], Unavailable)
+        go("/a", "/b")
+        made.close()
+    assert ports["/a"][1] in {ports["/a"][0], ports["/b"][0]}, "kept while all is well"
+    assert not {ports["/a"][2], ports["/b"][1]} & {*ports["/a"][:2], ports["/b"][0], *ports["/silent"]}
+
+
+def test_one_of_many_is_dropped_and_a_sleeper_is_woken() -> None:
+    many = CurlTransport().many()
+    with peer(silent(5)) as url:
+        many.start("gone", Request("GET", url))
+        threading.Timer(0.1, many.wake).start()
+        started = time.monotonic()
+        assert many.turn(20) == []
+        assert time.monotonic() - started < 10
+        many.drop("gone")
+        many.drop("gone")
+        assert many.turn(0.1) == []
+        many.close()
+
+
 def test_a_body_that_does_not_move_is_cut_sooner(transport: Transport, make_file: Callable[..., Path]) -> None:
     with (
         peer(silent(5)) as url,
@@ -203,7 +281,7 @@ def test_a_body_that_does_not_move_is_cut_sooner(transport: Transport, make_file
         assert time.monotonic() - started < 4.5
 
 
-def test_a_slow_line_is_no_error(transport: Transport) -> None:
+def test_a_slow_line_is_no_error(any_transport: Transport) -> None:
     def behave(connection: socket.socket) -> None:
         read_head(connection)
         for byte in OK[:-1]:
@@ -212,36 +290,38 @@ def test_a_slow_line_is_no_error(transport: Transport) -> None:
         connection.sendall(OK[-1:])
 
     with peer(behave) as url:
-        assert transport.send(Request("GET", url)).body == b"ok"
+        assert any_transport.send(Request("GET", url)).body == b"ok"
 
 
-def test_a_limit_on_the_whole_time_is_kept(transport: Transport) -> None:
+def test_a_limit_on_the_whole_time_is_kept(any_transport: Transport) -> None:
     with peer(silent(20)) as url:
         started = time.monotonic()
         with pytest.raises(Unavailable) as caught:
-            transport.send(Request("GET", url, seconds=0.3))
+            any_transport.send(Request("GET", url, seconds=0.3))
         assert caught.value.code == "network_timeout"
         assert time.monotonic() - started < 1.2
 
 
-def test_cancel_ends_a_request_within_about_a_second(transport: Transport) -> None:
+def test_cancel_ends_a_request_within_about_a_second(any_transport: Transport) -> None:
     cancel = threading.Event()
     with peer(silent(20)) as url:
         threading.Timer(0.2, cancel.set).start()
         started = time.monotonic()
         with pytest.raises(Stopped):
-            transport.send(Request("GET", url), cancel)
+            any_transport.send(Request("GET", url), cancel)
         assert time.monotonic() - started < 3
 
 
-def test_a_broken_connection(transport: Transport) -> None:
+def test_a_broken_connection(any_transport: Transport) -> None:
     with peer(silent(0)) as url:
         with pytest.raises(Unavailable) as caught:
-            transport.send(Request("GET", url))
+            any_transport.send(Request("GET", url))
         assert caught.value.code == "network_broken"
 
 
-def test_a_kept_connection_that_died_is_replaced_unseen(transport: Transport, make_file: Callable[..., Path]) -> None:
+def test_a_kept_connection_that_died_is_replaced_unseen(
+    any_transport: Transport, make_file: Callable[..., Path]
+) -> None:
     """The body is rewound: the server sees it whole on the second connection."""
     received: list[int] = []
 
@@ -255,9 +335,9 @@ def test_a_kept_connection_that_died_is_replaced_unseen(transport: Transport, ma
         connection.sendall(OK)  # and hang up without saying so
 
     with peer(behave) as url, LocalFile(make_file(1000)) as file:
-        transport.send(Request("GET", url))
+        any_transport.send(Request("GET", url))
         time.sleep(0.1)
-        assert transport.send(Request("PUT", url, body=file.slice(0, 1000))).status == 200
+        assert any_transport.send(Request("PUT", url, body=file.slice(0, 1000))).status == 200
     assert received == [0, 1000]
 
 
@@ -277,7 +357,7 @@ def test_a_file_cut_short_is_said_and_not_mistaken_for_the_line(
     assert getattr(caught.value, "code", "") == "file_changed"
 
 
-def test_an_endless_reply_is_refused(transport: Transport) -> None:
+def test_an_endless_reply_is_refused(any_transport: Transport) -> None:
     def behave(connection: socket.socket) -> None:
         read_head(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -285,7 +365,7 @@ def test_an_endless_reply_is_refused(transport: Transport) -> None:
             connection.sendall(bytes(1 << 20))
 
     with peer(behave) as url, pytest.raises(Unavailable) as caught:
-        transport.send(Request("GET", url))
+        any_transport.send(Request("GET", url))
     assert caught.value.code == "reply_too_large"
 
 
@@ -301,7 +381,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return pem, key
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, OverMany])
 def test_tls_is_verified_by_the_bundle_of_the_environment(
     certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, kind: type[CurlTransport | PlainTransport]
 ) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -24,7 +24,7 @@ from rushes.client.journal import KEPT, Entry, Journal, Place, State
 from rushes.client.journal_file import NAME, state_directory
 from rushes.client.source import Identity, LocalFile, difference, sampled, was_touched
 from rushes.client.wish import Wish
-from rushes.errors import Conflict, Misconfigured, Unavailable
+from rushes.errors import Conflict, Misconfigured, Problem, Unavailable
 from rushes.wire import BeginUpload, UploadBegun
 
 HERE = Place("http://here", "acme/ann")
@@ -352,6 +352,42 @@ def test_many_processes_and_threads_write_at_once(tmp_path: Path) -> None:
         assert len(journal.pending()) == 160
 
 
+def test_what_is_written_together_is_one_transaction(journal: Journal) -> None:
+    told: list[Problem | None] = []
+    entries = [on_the_way(journal, f"/{index}.mov") for index in range(3)]
+    with Journal(journal.directory) as other:
+        with journal.together():
+            for entry in entries:
+                journal.stored(entry)
+                journal.afterwards(told.append)
+            assert {entry.state for entry in other.pending()} == {State.BEGUN}
+            assert told == []
+        assert {entry.state for entry in other.pending()} == {State.STORED}
+    assert told == [None] * 3
+    journal.afterwards(told.append)
+    assert told == [None] * 4, "alone it is at once"
+
+
+def test_what_could_not_be_written_together_is_told_to_all(journal: Journal) -> None:
+    told: list[Problem | None] = []
+    entries = [on_the_way(journal, f"/{index}.mov") for index in range(3)]
+    pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
+    journal._db.execute(f"PRAGMA max_page_count = {pages}")
+    with journal.together():
+        for entry in entries:
+            journal.afterwards(told.append)
+            with suppress(Unavailable):
+                for number in range(1, 500):
+                    journal.part_read(entry.id, number, 1, "x" * 100)
+    with pytest.raises(Unavailable), journal.together():
+        journal.part_read(entries[0].id, 1, 1, "x" * 4_000_000)
+    journal._db.execute("PRAGMA max_page_count = 1000000")
+    written = [len(journal.parts(entry.id)) for entry in entries]
+    lost = [isinstance(problem, Unavailable) for problem in told]
+    assert lost == [True] * 3 if not any(written) else lost == [False] * 3, "all of it, or nothing and that is told"
+    journal.part_read(entries[0].id, 1, 1, "x")
+
+
 # --- claims -----------------------------------------------------------------------------------------------------------
 
 CLAIMING = """
@@ -384,6 +420,38 @@ def test_one_process_a_file_until_it_dies(journal: Journal) -> None:
     with journal.claim(HERE, IDENTITY, Path("/a.mov")):
         assert journal.holder(entry) is not None
     assert list((journal.directory / "locks").iterdir()) == [], "locks leave nothing behind"
+
+
+SEATED = CLAIMING.replace(
+    "journal.claim(HERE, IDENTITY, Path(", "journal.claim(HERE, IDENTITY, seat=journal.seat(), path=Path("
+)
+
+
+def test_one_seat_has_many_claims_until_its_process_dies(journal: Journal) -> None:
+    entry, locks = on_the_way(journal), journal.directory / "locks"
+    command = [sys.executable, "-c", SEATED, str(journal.directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "claimed\n"
+        seat = journal.seat()
+        for how in (None, seat):
+            with pytest.raises(Conflict) as caught, journal.claim(HERE, IDENTITY, Path("/a.mov"), how):
+                raise AssertionError
+            assert caught.value.details["pid"] == process.pid
+        process.send_signal(signal.SIGKILL)
+    assert journal.holder(entry) is None
+    with (
+        journal.claim(HERE, IDENTITY, Path("/a.mov"), seat),
+        journal.claim(HERE, Identity(1000, 17, 4712, 3), Path("/b.mov"), seat),
+    ):
+        seat.close()
+        held = journal.holder(entry)
+        assert held is not None
+        assert held.pid == os.getpid()
+        with pytest.raises(Conflict), journal.claim(HERE, IDENTITY, Path("/a.mov")):
+            raise AssertionError
+    journal.seat().close()  # which takes away the seat of who was killed
+    assert list(locks.iterdir()) == []
 
 
 def test_another_file_or_server_is_another_claim(journal: Journal) -> None:

@@ -21,8 +21,8 @@ import xxhash
 from rushes.checksum import crc64nvme
 from rushes.client import Client, JobState, Journal, Limits, Outcome, Overall, Wishes
 from rushes.client.journal import State
+from rushes.client.owner import owner_of
 from rushes.client.source import LocalFile
-from rushes.client.uploader import owner_of
 from rushes.errors import Conflict, Problem
 from rushes.model import Layout
 from tests.client.equipment import TOKEN, Fault, Site, serving

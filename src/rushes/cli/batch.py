@@ -152,8 +152,8 @@ class Batch:
             asset_page.show(self.console, line.asset)
 
     def _uploading(self, view: View, job: Job) -> None:
-        if job.transfer is not None and job.began_at is not None:
-            view.uploading(job.transfer.progress())
+        if job.began_at is not None and (progress := job.progress) is not None:
+            view.uploading(progress)
 
     # --- many files ---------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from rushes.cli.options import Json, Quiet, Server, Token
 from rushes.cli.which import is_meant, not_pending, upload_id
 from rushes.client import Client, Journal
 from rushes.client.journal import Entry, State
-from rushes.client.uploader import held_by
+from rushes.client.sameness import held_by
 from rushes.errors import NotFound, Problem
 
 

@@ -17,6 +17,7 @@ class Takes(Enum):
     LINE = auto()  # a connection that carries media
     READER = auto()  # the disk, and a core for checksums
     QUESTION = auto()  # a short exchange with the server
+    THREAD = auto()  # nothing but that: it takes for itself what else it needs
 
 
 class Room(NamedTuple):
@@ -86,6 +87,13 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Drive:
+    """Stay in the thread until all that a task has is done."""
+
+    takes: ClassVar[Takes] = Takes.THREAD
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing to do before `until`, or (None) before another action's outcome is known or there is more room."""
 
@@ -99,5 +107,5 @@ class End:
     problem: Problem | None
 
 
-Work = Prepare | Read | Ask | Put | Complete | Look
+Work = Prepare | Read | Ask | Put | Complete | Look | Drive
 Action = Work | Wait | End

@@ -5,24 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from email.utils import parsedate_to_datetime
+from datetime import date
 from typing import Any, TypeVar
 from uuid import UUID
 
-from rushes.client.calls import Caller, parsed
-from rushes.client.http import Reply
+from rushes.client.calls import Caller
+from rushes.client.messages import Granted, UploadMessages
 from rushes.errors import Misconfigured, NotFound
 from rushes.wire import (
     AssetPatch,
     AssetView,
     BeginUpload,
-    CompleteUpload,
     CreatorUsage,
     DonePart,
-    Grant,
-    GrantReply,
-    GrantRequest,
     Health,
     JobView,
     Me,
@@ -40,17 +35,6 @@ from rushes.wire_jobs import JobPatch, ProcessRequest
 from rushes.wire_play import PlayRequest, PlayView
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """Grants, each with the seconds it may be used: by the server's clock, for ours may be wrong."""
-
-    grants: Sequence[Grant]
-    lives: dict[int, float]
-    held_parts: int
-    held_bytes: int
-    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +56,14 @@ class Uploads:
 
     def grants(self, upload_id: UUID, want: Sequence[WantedPart], done: Sequence[DonePart]) -> Granted:
         """Ask for grants and report parts done, up to 1,000 of each. May be repeated."""
-        body = GrantRequest(want=list(want), done=list(done))
-        reply = self._caller.exchange("POST", f"v1/uploads/{upload_id}/parts", body=body, again=True)
-        told = parsed(reply, GrantReply)
-        now = _server_time(reply)
-        lives = {grant.number: max(0.0, (grant.expires_at - now).total_seconds()) for grant in told.grants}
-        return Granted(told.grants, lives, told.held.parts, told.held.bytes, told.expires_at)
+        messages = UploadMessages(self._caller)
+        return messages.granted(self._caller.insist(messages.grants(upload_id, want, done)))
 
     def complete(self, upload_id: UUID, done: Sequence[DonePart], checksums: Sequence[str]) -> Completion:
         """Ask for the verdict. Raises `Conflict` (parts_missing, details: missing). May be repeated."""
-        body = CompleteUpload(done=list(done), checksum=list(checksums))
-        reply = self._caller.exchange("POST", f"v1/uploads/{upload_id}/complete", body=body, again=True)
-        return Completion(parsed(reply, StatusView), decided=reply.status != 202)
+        messages = UploadMessages(self._caller)
+        reply = self._caller.insist(messages.complete(upload_id, done, checksums))
+        return Completion(messages.status_of(reply), decided=reply.status != 202)
 
     def get(self, upload_id: UUID, *, reconcile: bool = False) -> UploadView:
         """`reconcile` has the server ask storage first, so that parts whose report was lost are held as well."""
@@ -280,12 +260,3 @@ def health(caller: Caller) -> Health:
         raise Misconfigured(
             "not_rushes", f"There is no rushes API at {caller.url.rstrip('/')}: give the server's own address."
         ) from error
-
-
-def _server_time(reply: Reply) -> datetime:
-    """The server's clock as its `Date` header tells it; our own where there is none."""
-    try:
-        told = parsedate_to_datetime(reply.headers["date"])
-    except (KeyError, ValueError):
-        return datetime.now(UTC)
-    return told if told.tzinfo else told.replace(tzinfo=UTC)

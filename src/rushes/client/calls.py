@@ -12,10 +12,11 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -80,10 +81,7 @@ class Caller:
         contact: Contact | None = None,
     ) -> None:
         check_address(url)
-        if not token.isascii() or not token.isprintable() or " " in token:
-            raise errors.Unauthenticated(
-                "token_malformed", "The token holds characters that no token has. Copy it again, whole."
-            )
+        _check_token(token)
         self.url = url.rstrip("/") + "/"
         self._transport = transport
         self._token = token
@@ -94,33 +92,24 @@ class Caller:
 
     def bearing(self, token: str) -> Caller:
         """The same server, with another token."""
-        return Caller(
-            self._transport,
-            self.url,
-            token,
-            patience=self._patience,
-            cancel=self._cancel,
-            seconds=self._seconds,
-            contact=self.contact,
-        )
+        _check_token(token)
+        other = copy(self)
+        other._token = token
+        return other
 
     def but(
         self, *, patience: Patience | None = None, cancel: threading.Event | None = None, seconds: float | None = None
     ) -> Caller:
         """The same server and token, with other manners where given."""
-        return Caller(
-            self._transport,
-            self.url,
-            self._token,
-            patience=patience or self._patience,
-            cancel=cancel or self._cancel,
-            seconds=seconds or self._seconds,
-            contact=self.contact,
-        )
+        other = copy(self)
+        other._patience = patience or self._patience
+        other._cancel = cancel or self._cancel
+        other._seconds = seconds or self._seconds
+        return other
 
     def request(self, method: str, path: str, headers: Mapping[str, str], body: Body) -> Request:
         """A request whose body is no message; to be sent by whoever knows what its answer means."""
-        return Request(method, urljoin(self.url, path), {"Authorization": f"Bearer {self._token}", **headers}, body)
+        return Request(method, self.url + path, {"Authorization": f"Bearer {self._token}", **headers}, body)
 
     def call(
         self,
@@ -148,11 +137,15 @@ class Caller:
         again: bool | None = None,
     ) -> Reply:
         """Like `call`, but the reply as it came. Raises the error tree by status."""
-        request = self._request(method, path, body, query, headers or {})
-        tries = self._patience.tries if (method != "POST" if again is None else again) else 1
+        request = self.message(method, path, body=body, query=query, headers=headers)
+        return self.insist(request, again=method != "POST" if again is None else again)
+
+    def insist(self, request: Request, *, again: bool = True) -> Reply:
+        """Its good reply, asked for as often as patience has it where it may be repeated. Raises the error tree by status."""
+        tries = self._patience.tries if again else 1
         for number in range(1, tries + 1):
             try:
-                return self._send(request)
+                return self.good(self.send(request))
             except Problem as problem:
                 if number == tries or problem.permanent or isinstance(problem, Stopped):
                     raise
@@ -161,33 +154,39 @@ class Caller:
 
     def stream(self, path: str, *, headers: Mapping[str, str], quiet_seconds: float) -> Iterator[bytes]:
         """The body of a GET as it comes, asked for once. Raises the error tree by status."""
-        request = self._request("GET", path, None, None, {"Accept": "text/event-stream", **headers})
+        request = self.message("GET", path, headers={"Accept": "text/event-stream", **headers})
         with self._transport.stream(request, self._cancel, quiet_seconds=quiet_seconds) as reply:
             if not 200 <= reply.status < 300:
                 body = b"".join(islice(reply.chunks, MOST_OF_A_PROBLEM))
                 raise problem_of(Reply(reply.status, reply.headers, body), request.url)
             yield from reply.chunks
 
-    def _send(self, request: Request) -> Reply:
-        reply = self._transport.send(request, self._cancel)
+    def send(self, request: Request) -> Reply:
+        """Once, and whatever is answered."""
+        return self._transport.send(request, self._cancel)
+
+    def good(self, reply: Reply) -> Reply:
+        """The reply, if it is a 2xx. Raises the error tree by status otherwise."""
         self.contact.made = True
         if not 200 <= reply.status < 300:
-            raise problem_of(reply, request.url)
+            raise problem_of(reply, self.url)
         return reply
 
-    def _request(
+    def message(
         self,
         method: str,
         path: str,
-        body: BaseModel | None,
-        query: Mapping[str, Any] | None,
-        headers: Mapping[str, str],
+        *,
+        body: BaseModel | None = None,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Request:
-        url = urljoin(self.url, path)
+        """The request of a call, to be sent by somebody else; what is answered is for `good`."""
+        url = self.url + path
         given = {name: value for name, value in (query or {}).items() if value is not None}
         if given:
             url = f"{url}?{urlencode(given)}"
-        sent = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", **headers}
+        sent = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", **(headers or {})}
         if body is None:
             return Request(method, url, sent, seconds=self._seconds)
         data = body.model_dump_json(exclude_unset=True).encode()
@@ -202,6 +201,13 @@ class Caller:
             time.sleep(seconds)
         elif self._cancel.wait(seconds):
             raise Stopped("stopped", "Stopped.")
+
+
+def _check_token(token: str) -> None:
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise errors.Unauthenticated(
+            "token_malformed", "The token holds characters that no token has. Copy it again, whole."
+        )
 
 
 def check_address(url: str) -> None:

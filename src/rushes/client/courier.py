@@ -15,13 +15,13 @@ from rushes.checksum import HEADERS
 from rushes.client.actions import Put
 from rushes.client.calls import Caller
 from rushes.client.hedge import Flight
-from rushes.client.http import Request, Stopped, Transport
+from rushes.client.http import Body, Reply, Request, Stopped, Transport
 from rushes.client.pace import Paced, RateLimit
 from rushes.client.source import LocalFile
 from rushes.client.verdict import Move, Verdict, judge, judge_relay, unanswered, without_etag
 from rushes.errors import Problem, Unavailable
 from rushes.model import ChecksumAlgorithm
-from rushes.wire import PartView
+from rushes.wire import Grant, PartView
 
 OnSent = Callable[[int], None]
 
@@ -73,14 +73,10 @@ class Courier:
     def _whole(self, put: Put, flight: Flight, wanted: Wanted, on_sent: OnSent) -> str | Verdict:
         body = Paced(self._file.slice(put.offset, flight.length), self._rate, wanted.is_set)
         if put.grant is None:
-            request = self._relayed(put, body, {})
+            request = replace(self._relayed(put, body, {}), fresh=put.fresh, on_sent=on_sent)
         else:
-            request = Request(put.grant.method, put.grant.url, put.grant.headers, body)
-        reply = self._transport.send(replace(request, fresh=put.fresh, on_sent=on_sent), wanted)
-        etag = reply.headers.get("etag")
-        if not 200 <= reply.status < 300:
-            return judge_relay(reply) if flight.relayed else judge(reply)
-        return etag or without_etag(reply)
+            request = direct(put, put.grant, body, on_sent)
+        return judged(flight, self._transport.send(request, wanted))
 
     def _in_slices(self, put: Put, flight: Flight, size: int, wanted: Wanted, on_sent: OnSent) -> str | Verdict:
         held = self._caller.call("GET", self._address(put), PartView)
@@ -106,6 +102,20 @@ class Courier:
 
     def _address(self, put: Put) -> str:
         return f"v1/uploads/{self._upload_id}/parts/{put.number}"
+
+
+def direct(put: Put, grant: Grant, body: Body | bytes, on_sent: OnSent) -> Request:
+    """A whole part, as its grant says."""
+    return Request(grant.method, grant.url, grant.headers, body, fresh=put.fresh, on_sent=on_sent)
+
+
+def judged(flight: Flight, came: Reply | Problem) -> str | Verdict:
+    """The ETag of a part that was sent whole, or the verdict on why it has none."""
+    if isinstance(came, Problem):
+        return unanswered(came)
+    if not 200 <= came.status < 300:
+        return judge_relay(came) if flight.relayed else judge(came)
+    return came.headers.get("etag") or without_etag(came)
 
 
 def _behind(before: int, on_sent: OnSent) -> OnSent:

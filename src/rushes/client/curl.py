@@ -17,12 +17,15 @@ from typing import Any
 
 import pycurl
 
+from rushes.client.curl_errors import reply_too_large, translated
+from rushes.client.curl_many import CurlMany
 from rushes.client.http import (
     LOOPBACK,
     MAX_REPLY,
     SILENT,
     Body,
     Cancel,
+    Many,
     Reply,
     Request,
     Sink,
@@ -32,7 +35,7 @@ from rushes.client.http import (
     keep_little_unsent,
     place,
 )
-from rushes.errors import Misconfigured, Problem, Unavailable
+from rushes.errors import Unavailable
 
 UPLOAD_BUFFER = 512 << 10  # more costs no less, and every line has one
 DOWNLOAD_BUFFER = 512 << 10  # for bodies that go into a sink
@@ -58,6 +61,7 @@ class CurlTransport:
         self._ca_file = os.environ.get("SSL_CERT_FILE")
         # By server, so that each handle has one connection, and only those that carry parts a large buffer; the newest last.
         self._idle: defaultdict[str, list[Any]] = defaultdict(list)
+        self._lanes: list[CurlMany] = []
         self._lock = threading.Lock()
 
     def send(self, request: Request, cancel: Cancel | None = None) -> Reply:
@@ -65,13 +69,13 @@ class CurlTransport:
         curl = self._take(where, request.fresh)
         try:
             flight = _Flight(request, cancel, self._stall_seconds, self._reply_seconds)
-            self._prepare(curl, request)
+            self.prepare(curl, request)
             flight.attach(curl)
             reply = flight.run(curl)
         except BaseException as error:
             curl.close()  # its connection is in an unknown state
             if isinstance(error, Unavailable) and error.code in SILENT:
-                self.close()
+                self._close_idle()
             raise
         with self._lock:
             self._idle[where].append(curl)
@@ -82,7 +86,7 @@ class CurlTransport:
         curl, multi = pycurl.Curl(), pycurl.CurlMulti()
         try:
             flight = _Flight(request, cancel, quiet_seconds, quiet_seconds)
-            self._prepare(curl, request)
+            self.prepare(curl, request)
             flight.attach(curl)
             multi.add_handle(curl)
             yield flight.stream(curl, multi)
@@ -92,6 +96,13 @@ class CurlTransport:
             curl.close()
 
     def close(self) -> None:
+        self._close_idle()
+        with self._lock:
+            lanes, self._lanes = self._lanes, []
+        for many in lanes:
+            many.close()
+
+    def _close_idle(self) -> None:
         with self._lock:
             handles, self._idle = [*chain.from_iterable(self._idle.values())], defaultdict(list)
         for curl in handles:
@@ -106,7 +117,14 @@ class CurlTransport:
             idle.close()  # a new handle takes its place, so that their number stays that of the threads
         return pycurl.Curl()
 
-    def _prepare(self, curl: Any, request: Request) -> None:
+    def many(self) -> Many:
+        made = CurlMany(self.prepare, self._stall_seconds, self._reply_seconds)
+        with self._lock:
+            self._lanes.append(made)
+        return made
+
+    def prepare(self, curl: Any, request: Request) -> None:
+        """All that a request says but for its body, on a handle that may have carried others."""
         curl.reset()  # options only: connections and the DNS cache stay
         curl.setopt(pycurl.URL, request.url)
         curl.setopt(pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS)
@@ -123,12 +141,18 @@ class CurlTransport:
             curl.setopt(pycurl.PROXY, "")  # a proxy of the environment cannot reach this machine's own servers
         if self._ca_file:
             curl.setopt(pycurl.CAINFO, self._ca_file)
-        # An empty Expect keeps libcurl from waiting a second for a 100-continue that many stores never send.
-        curl.setopt(pycurl.HTTPHEADER, ["Expect:", *(f"{name}: {value}" for name, value in request.headers.items())])
+        # An empty Expect keeps libcurl from waiting a second for a 100-continue that many stores never send; an empty
+        # Content-Type, from calling bytes a form.
+        headers = [f"{name}: {value}" for name, value in request.headers.items()]
+        curl.setopt(pycurl.HTTPHEADER, ["Expect:", *(["Content-Type:"] if _is_untyped(request) else []), *headers])
         if request.seconds is not None:
             curl.setopt(pycurl.TIMEOUT_MS, int(request.seconds * 1000))
         if request.method != "GET":
             curl.setopt(pycurl.CUSTOMREQUEST, request.method)
+
+
+def _is_untyped(request: Request) -> bool:
+    return isinstance(request.body, bytes) and not any(name.lower() == "content-type" for name in request.headers)
 
 
 def _on_socket(number: int, _purpose: int) -> int:
@@ -187,7 +211,7 @@ class _Flight:
             self._tell(time.monotonic())
             if self._error is not None:
                 raise self._error from None
-            raise _translated(error, self._request.url) from None
+            raise translated(error, self._request.url) from None
         return Reply(int(curl.getinfo(pycurl.RESPONSE_CODE)), self._headers, b"".join(self._chunks))
 
     def stream(self, curl: Any, multi: Any) -> Streamed:
@@ -211,7 +235,7 @@ class _Flight:
                 self._check(self._moved[0], self._moved[1])
         _, _, failed = multi.info_read()
         for _, number, text in failed:
-            raise _translated(pycurl.error(number, text), self._request.url)
+            raise translated(pycurl.error(number, text), self._request.url)
 
     def _on_progress(self, _down_total: int, down: int, _up_total: int, up: int) -> int:
         try:
@@ -262,9 +286,7 @@ class _Flight:
             return self._sink(self._request.sink, chunk)
         self._received += len(chunk)
         if self._received > MAX_REPLY:
-            self._error = Unavailable(
-                "reply_too_large", f"{place(self._request.url)} answered with more than {MAX_REPLY} bytes."
-            )
+            self._error = reply_too_large(self._request.url)
             return 0
         self._chunks.append(chunk)
         return len(chunk)
@@ -292,33 +314,3 @@ class _Flight:
     def _on_seek(self, offset: int, _origin: int) -> int:
         self._stream.seek(offset)
         return int(pycurl.SEEKFUNC_OK)
-
-
-_CONNECTION = {
-    pycurl.E_COULDNT_CONNECT: ("network_refused", "No server answers at {place}."),
-    pycurl.E_COULDNT_RESOLVE_HOST: ("network_dns", "The name in {place} cannot be resolved."),
-    pycurl.E_COULDNT_RESOLVE_PROXY: ("network_proxy", "The name of the proxy before {place} cannot be resolved."),
-    pycurl.E_OPERATION_TIMEDOUT: ("network_timeout", "{place} did not answer in time."),
-    pycurl.E_SSL_CONNECT_ERROR: ("network_tls", "The TLS connection to {place} could not be made."),
-}
-_SETUP = {
-    pycurl.E_URL_MALFORMAT: ("url_invalid", "{place} is not a usable address."),
-    pycurl.E_UNSUPPORTED_PROTOCOL: ("url_invalid", "{place} is not an http or https address."),
-    pycurl.E_PEER_FAILED_VERIFICATION: (
-        "tls_untrusted",
-        "The certificate of {place} is not trusted. Point SSL_CERT_FILE at a bundle with its authority.",
-    ),
-    pycurl.E_SSL_CACERT_BADFILE: (
-        "tls_bundle_unreadable",
-        "The certificate bundle that SSL_CERT_FILE names cannot be read.",
-    ),
-}
-
-
-def _translated(error: pycurl.error, url: str) -> Problem:
-    number, text = int(error.args[0]), str(error.args[1])
-    if number in _SETUP:
-        code, message = _SETUP[number]
-        return Misconfigured(code, message.format(place=place(url)), curl=text)
-    code, message = _CONNECTION.get(number, ("network_broken", "The connection to {place} broke."))
-    return Unavailable(code, message.format(place=place(url)), curl=text)

@@ -7,7 +7,8 @@ next before it goes to work, so that an outcome wakes one thread and not all of 
 
 Who is served: files of at most 64 MiB are *small*, in the order in which they were added; of the others the one with
 the fewest lines comes first. Half of the lines are the large ones', the other half the small ones', and what either does
-not use the other may. So a small file never waits behind a large one, nor the other way round.
+not use the other may. So a small file never waits behind a large one, nor the other way round. Lines may be lent to the
+lane of the short files (`lane.py`), by the same measure.
 
 How many lines there are follows from what they carry (`pace.py`); how fast they are may be limited (`rate`).
 
@@ -165,6 +166,9 @@ class Engine:
         self._carried = 0  # bytes of parts that landed or are under way
         self._sampled_at = 0.0
         self._turn = 0
+        self._lent = 0  # lines, to small files outside of tasks
+        self._asked_for = 0  # more of them
+        self._passed_over = 0  # lines that were left free for others, when some were lent last
         self._small_last = False
         self._closed = False
 
@@ -220,6 +224,50 @@ class Engine:
         if self._pace.lines > before:
             self._wake()
 
+    def borrow(self, wanted: int) -> int:
+        """Lines for so many bodies more of small files that are sent outside of tasks; how many there are for them now.
+
+        What others do not use may be had, but only half where there are others: more of it only if nobody else has taken
+        it since the last call. What is not given is kept free as far as that half goes. Each goes back by `give_back`.
+        """
+        with self.lock:
+            free = max(0, self._lines() - self._busy[Takes.LINE])
+            given = min(wanted, free)
+            if len(self._active) > 1:  # whoever borrows is one
+                given = min(given, max(self._small_share() - self._lent, self._passed_over))
+            self._passed_over = free - given if given < wanted else 0
+            before, self._asked_for = self._asked_for, wanted - given
+            self._lent += given
+            self._busy[Takes.LINE] += given
+            self._small_last = self._small_last or given > 0
+            if self._asked_for + given < before:  # what was kept free is free
+                self._wake()
+            return given
+
+    def give_back(self, count: int) -> None:
+        with self.lock:
+            self._lent -= count
+            self._busy[Takes.LINE] -= count
+            if len(self._active) > 1:
+                self._wake()
+
+    def _small_share(self) -> int:
+        lines = self._lines()
+        return lines // 2 if lines > 1 else int(not self._small_last)
+
+    @property
+    def questions(self) -> int:
+        """How many small files may be under way outside of tasks."""
+        with self.lock:
+            return self._questions()
+
+    @property
+    def idle(self) -> bool:
+        """Whether another small task would begin at once."""
+        with self.lock:
+            begun = sum(entry.small for entry in self._active)
+            return not self._closed and not self._waiting[True] and begun <= self._questions()
+
     def pushed_back(self) -> None:
         """The other side says that it is too busy."""
         with self.lock:
@@ -248,8 +296,9 @@ class Engine:
 
     def _pick(self, now: float) -> tuple[_Entry, Work | None] | float | None:
         """The next action and whose it is (None: its end); or the time at which to look again, if there is one."""
+        kept = min(self._asked_for, max(0, self._small_share() - self._lent)) if self._asked_for else 0
         room = Room(
-            self._busy[Takes.LINE] < self._lines(),
+            self._busy[Takes.LINE] + kept < self._lines(),
             self._busy[Takes.READER] < READERS,
             self._busy[Takes.QUESTION] < self._questions(),
             self._lines(),

@@ -16,7 +16,8 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import lru_cache
+from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 from rushes.errors import Problem
@@ -25,6 +26,9 @@ MAX_REPLY = 32 << 20  # bytes; the largest page of a listing is a few MB
 UNSENT = 1 << 20  # bytes of a connection that the kernel takes ahead of what it sends; less costs more CPU
 SILENT = frozenset({"network_stalled", "network_timeout"})  # other connections of the time may be as dead as this one
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+_AFTER_SERVER = re.compile("[/?#]")
 
 
 class Stopped(Problem):
@@ -103,6 +107,33 @@ class Transport(Protocol):
     def close(self) -> None: ...
 
 
+class Many(Protocol):
+    """Requests with short bodies, any number of them under way at once in one thread: it costs less than a thread each.
+    Used by one thread at a time, but for `wake`."""
+
+    def start(self, key: object, request: Request) -> None:
+        """Send it, its body from memory; `turn` will name `key`. `Request.sink` and `seconds` are not for this."""
+
+    def drop(self, key: object) -> None:
+        """It is not wanted any more, and will not be named."""
+
+    def turn(self, seconds: float) -> list[tuple[object, Reply | Problem]]:
+        """Carry on; what has ended since, well or with the errors of `Transport.send`. Returns after `seconds` at the
+        latest, earlier when something has ended, or after `wake`."""
+
+    def wake(self) -> None:
+        """Have `turn` return soon. From any thread."""
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Manifold(Protocol):
+    """What a transport is as well that sends many requests in one thread."""
+
+    def many(self) -> Many: ...
+
+
 def keep_little_unsent(sock: socket.socket) -> None:
     """Have the kernel take no more than it can send soon: what left a program is then on its way, not in a buffer of
     megabytes. So progress is honest, silence is noticed, and little is lost when the program dies."""
@@ -114,11 +145,16 @@ def keep_little_unsent(sock: socket.socket) -> None:
 def place(url: str) -> str:
     """The server part of an address; the rest may carry a signature."""
     scheme, _, rest = url.partition("://")
-    return f"{scheme}://{re.split('[/?#]', rest)[0].rpartition('@')[2]}"
+    return f"{scheme}://{_AFTER_SERVER.split(rest, 1)[0].rpartition('@')[2]}"
 
 
 def host(url: str) -> str | None:
+    return _host(place(url))
+
+
+@lru_cache(64)  # signed addresses are all different, their servers are not
+def _host(server: str) -> str | None:
     try:
-        return urlsplit(url).hostname
+        return urlsplit(server).hostname
     except ValueError:
         return None  # whoever sends the request will say what is wrong with it

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+from rushes.checksum import encode
 from rushes.client.engine import Handle
 from rushes.client.http import Stopped
 from rushes.client.journal import Entry
 from rushes.client.progress import Progress
 from rushes.client.source import Identity, LocalFile
-from rushes.client.transfer import Transfer
+from rushes.client.transfer import Begun, Transfer
 from rushes.client.wish import Wish
 from rushes.errors import Problem
 
@@ -55,7 +58,9 @@ class Job:
         self.error: BaseException | None = None
         self.result: UploadResult | None = None
         self.transfer: Transfer | None = None
-        self.handle: Handle | None = None
+        self.handle: Handle | None = None  # once an engine has it
+        self.heard: Callable[[], None] | None = None  # to be called when `stopping` was set
+        self.stopping = False
         self.open = ExitStack()  # the file and its claim
         self.file: LocalFile | None = None
         self.identity: Identity | None = None
@@ -64,11 +69,19 @@ class Job:
         self.before = False  # it was uploaded before: nothing was left to do
         self.began_at: float | None = None
         self.noted_at = 0.0
+        self._last: Progress | None = None  # once it has ended
         self.ended = threading.Event()
 
     @property
     def progress(self) -> Progress | None:
-        return None if self.transfer is None else self.transfer.progress()
+        transfer = self.transfer
+        return self._last if transfer is None else transfer.progress()
+
+    def over(self) -> None:
+        """It has ended, and what it was done by is not needed any more."""
+        if self.transfer is not None:
+            self._last, self.transfer = self.transfer.progress(), None
+        self.ended.set()
 
     @property
     def state(self) -> JobState:
@@ -99,9 +112,30 @@ class Job:
             self.error = error
 
     def cancel(self) -> None:
+        self.stopping = True
         if self.handle is not None:
             self.handle.cancel()
+        elif self.heard is not None:
+            self.heard()
 
     def pause(self) -> None:
         self.pausing = True
         self.cancel()
+
+
+def result_of(job: Job, begun: Begun) -> UploadResult:
+    """Of a job that has ended well, while it still has what it was done by."""
+    plan, transfer = job.entry.plan, job.transfer
+    assert plan is not None, "begun"
+    assert transfer is not None, "it has ended"
+    return UploadResult(
+        upload_id=plan.upload_id,
+        asset_id=plan.asset_id,
+        title_id=plan.title_id,
+        size=begun.file.size,
+        part_size=plan.part_size,
+        part_count=plan.part_count,
+        checksum=encode(begun.session.crc()) if begun.session.complete else "",
+        sent=transfer.sent,
+        seconds=time.monotonic() - (job.began_at or time.monotonic()),
+    )

@@ -22,18 +22,18 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
-from rushes.client.claim import Holder, claimed, holder
-from rushes.client.journal_file import NAME, SCHEMA, opened, private, shown, state_directory, translated
+from rushes.client.claim import Holder, Seat, claimed, holder
+from rushes.client.journal_file import JournalFile, private, shown, state_directory, translated
 from rushes.client.source import Identity
 from rushes.client.wish import Wish
 from rushes.errors import Conflict, Problem
@@ -86,13 +86,13 @@ class Entry:
     declare: tuple[str, ...]
     key: str  # of idempotency
     since: float  # when it was queued; of one that is done, when that was
-    identity: Identity | None  # None: not looked at yet
-    plan: Plan | None  # None: not begun, as far as is known here
-    held: int  # bytes that storage confirmed
-    code: str | None  # why nobody goes on with it, since `stopped_at`
-    reason: str | None
-    stopped_at: float | None
-    pausing: bool
+    identity: Identity | None = None  # None: not looked at yet
+    plan: Plan | None = None  # None: not begun, as far as is known here
+    held: int = 0  # bytes that storage confirmed
+    code: str | None = None  # why nobody goes on with it, since `stopped_at`
+    reason: str | None = None
+    stopped_at: float | None = None
+    pausing: bool = False
 
     @property
     def size(self) -> int | None:
@@ -105,7 +105,7 @@ class Entry:
         return self.batch.startswith(WATCHED)
 
 
-class Journal:
+class Journal(JournalFile):
     """Safe to use from many threads and many processes. Raises `Unavailable` (journal_unavailable) when the disk does
     not let it write."""
 
@@ -114,20 +114,12 @@ class Journal:
     ) -> None:
         """In `directory`, by default where this user's programs keep what they know (`state_directory`). `most` files
         that are done are remembered."""
+        super().__init__(directory or state_directory())
         self._clock = clock
         self._most = most
-        self._lock = threading.RLock()
-        self.directory = directory or state_directory()
         self._locks = self.directory / "locks"
         with translated(self.directory):
-            private(self.directory)
             private(self._locks)
-            self._db = opened(self.directory / NAME, SCHEMA)
-        self._durable: bool | None = None  # what is written: None is sqlite's default
-
-    def close(self) -> None:
-        with self._lock:
-            self._db.close()
 
     def __enter__(self) -> Journal:
         return self
@@ -173,14 +165,16 @@ class Journal:
                 (place.server, _path(wish.path)),
             )
         if found is None:
-            self._db.execute(
+            key = uuid4().hex
+            made = self._db.execute(
                 "INSERT INTO uploads (state, batch, server, owner, path, request, declare, key, since) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (State.QUEUED, batch, *_of(place), _path(wish.path), *told.values(), uuid4().hex, now),
+                (State.QUEUED, batch, *_of(place), _path(wish.path), *told.values(), key, now),
             )
-        else:
-            columns = told if found.state is State.QUEUED else {}
-            self._set(found.id, batch=found.batch if found.watched else batch, **columns)
+            assert made.lastrowid is not None, "a row was made"
+            return Entry(made.lastrowid, State.QUEUED, batch, place, wish.path, wish.request, wish.declare, key, now)
+        columns = told if found.state is State.QUEUED else {}
+        self._set(found.id, batch=found.batch if found.watched else batch, **columns)
         entry = self.of(place, wish.path)
         assert entry is not None, "written above"
         return entry
@@ -206,6 +200,18 @@ class Journal:
                 "owner = ? AND path = ? AND server != ? AND state IN ('begun', 'stored')",
                 (entry.place.owner, _path(entry.path), entry.place.server),
             )
+
+    def is_plain(self, entry: Entry, identity: Identity) -> bool:
+        """Whether a queued row is still as it was queued, and no other can be about its file: nothing was begun of it."""
+        with self._lock, translated(self.directory):
+            found = self._db.execute(
+                "SELECT state = 'queued' AND batch = ?2"
+                " AND NOT EXISTS (SELECT 1 FROM uploads WHERE inode = ?3 AND id != ?1 AND state NOT IN ('queued', 'done'))"
+                " AND NOT EXISTS (SELECT 1 FROM uploads WHERE path = ?4 AND id != ?1 AND state NOT IN ('queued', 'done'))"
+                " FROM uploads WHERE id = ?1",
+                (entry.id, entry.batch, identity.inode, _path(entry.path)),
+            ).fetchone()
+            return found is not None and bool(found[0])
 
     def pending(self, place: Place | None = None) -> list[Entry]:
         """Everything that is not done, the oldest first; of one place, or of all."""
@@ -234,7 +240,7 @@ class Journal:
             request=request.model_dump_json(exclude_unset=True),
             **_NOT_STOPPED,
         )
-        return replace(_unstopped(entry), state=State.INTENDED, identity=identity, request=request)
+        return replace(entry, state=State.INTENDED, identity=identity, request=request, **_NOT_STOPPED)
 
     def begun(self, entry: Entry, begun: UploadBegun | UploadView) -> Entry:
         """The server has answered. Of a view there is no token: the one kept stays."""
@@ -249,9 +255,10 @@ class Journal:
             begun.token if isinstance(begun, UploadBegun) else kept,
             begun.expires_at.timestamp(),
         )
-        columns = {name: str(value) if isinstance(value, UUID) else value for name, value in asdict(plan).items()}
+        named = {name: getattr(plan, name) for name in _PLAN}
+        columns = {name: str(value) if isinstance(value, UUID) else value for name, value in named.items()}
         self._moved(entry, state=State.BEGUN, **columns, **_NOT_STOPPED)
-        return replace(_unstopped(entry), state=State.BEGUN, plan=plan)
+        return replace(entry, state=State.BEGUN, plan=plan, **_NOT_STOPPED)
 
     def part_read(self, entry_id: int, number: int, crc: int, checksum: str) -> None:
         with self._using():
@@ -288,11 +295,17 @@ class Journal:
         has still to hear of it."""
         plan = None if entry.plan is None else replace(entry.plan, token=None)
         with self._writing():
-            now = replace(self._one("id = ?", (entry.id,)) or entry, held=entry.size or 0, plan=plan)
-            if keep or now.watched:
-                now = replace(_unstopped(now), state=State.STORED)
-            else:
-                now = replace(_unstopped(now), state=State.DONE, since=self._clock())
+            found = self._db.execute("SELECT batch FROM uploads WHERE id = ?", (entry.id,)).fetchone()
+            now = replace(entry, batch=entry.batch if found is None else found[0])
+            kept = keep or now.watched
+            now = replace(
+                now,
+                state=State.STORED if kept else State.DONE,
+                since=entry.since if kept else self._clock(),
+                held=entry.size or 0,
+                plan=plan,
+                **_NOT_STOPPED,
+            )
             self._db.execute("DELETE FROM parts WHERE entry = ?", (entry.id,))
             self._set(entry.id, state=now.state, held=now.held, since=now.since, token=None, pause=0, **_NOT_STOPPED)
         return now
@@ -342,10 +355,15 @@ class Journal:
     # --- between processes ----------------------------------------------------------------------------------------
 
     @contextmanager
-    def claim(self, place: Place, identity: Identity, path: Path) -> Iterator[None]:
+    def claim(self, place: Place, identity: Identity, path: Path, seat: Seat | None = None) -> Iterator[None]:
         """Inside, this file is ours alone: two names of one inode are one file. Raises `Conflict` (upload_elsewhere)."""
-        with claimed(self._locks, f"{place.server}\n{place.owner}\n{identity.device}:{identity.inode}", path):
+        what = f"{place.server}\n{place.owner}\n{identity.device}:{identity.inode}"
+        with claimed(self._locks, what, path) if seat is None else seat.claimed(what, path):
             yield
+
+    def seat(self) -> Seat:
+        """For many claims."""
+        return Seat(self._locks)
 
     def holder(self, entry: Entry, identity: Identity | None = None) -> Holder | None:
         """Who is at it now, if anybody is. `identity` is the file's, where it is known better than by its row."""
@@ -372,27 +390,6 @@ class Journal:
 
     # --- rows -----------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _using(self, *, durable: bool = False) -> Iterator[None]:
-        """For one statement, which is a transaction of its own: BEGIN and COMMIT around it cost twice as much again."""
-        with self._lock, translated(self.directory):
-            if durable is not self._durable:
-                self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                self._durable = durable
-            yield
-
-    @contextmanager
-    def _writing(self, *, durable: bool = False) -> Iterator[None]:
-        """Several statements in one transaction."""
-        with self._using(durable=durable):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
     def _moved(self, entry: Entry, **columns: object) -> None:
         with self._using():
             is_there = self._set(entry.id, **columns)
@@ -413,11 +410,8 @@ class Journal:
         return [_entry(row) for row in rows]
 
 
-_NOT_STOPPED: dict[str, object] = {"code": None, "reason": None, "stopped_at": None}
-
-
-def _unstopped(entry: Entry) -> Entry:
-    return replace(entry, code=None, reason=None, stopped_at=None)
+_PLAN = tuple(column.name for column in fields(Plan))
+_NOT_STOPPED: dict[str, Any] = {"code": None, "reason": None, "stopped_at": None}
 
 
 def _of(place: Place) -> tuple[str, str]:

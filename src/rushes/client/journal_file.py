@@ -10,12 +10,14 @@ import fcntl
 import os
 import random
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rushes.errors import Misconfigured, Unavailable
+from rushes.errors import Misconfigured, Problem, Unavailable
 
 NAME = "journal.db"
 VERSION = 1
@@ -55,6 +57,101 @@ CREATE TABLE IF NOT EXISTS parts (
     PRIMARY KEY (entry, number)
 ) WITHOUT ROWID;
 """
+
+
+@dataclass(slots=True)
+class _Batch:
+    begun: bool = False
+    afterwards: list[Callable[[Problem | None], None]] = field(default_factory=list)
+
+
+LOST = "sqlite has undone what was written"
+_ALONE = ("BEGIN IMMEDIATE", "ROLLBACK", "COMMIT")
+_WITHIN = ("SAVEPOINT one", "ROLLBACK TO one", "RELEASE one")
+
+
+class JournalFile:
+    """The database and its transactions. Safe to use from many threads and many processes."""
+
+    def __init__(self, directory: Path) -> None:
+        self._lock = threading.RLock()
+        self.directory = directory
+        with translated(directory):
+            private(directory)
+            self._db = opened(directory / NAME, SCHEMA)
+        self._durable: bool | None = None  # what is written: None is sqlite's default
+        self._batch: _Batch | None = None  # inside `together`
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What this thread writes inside is one transaction. What cannot be written is raised by neither, but told to those
+        who asked by `afterwards`. Durable writes have no place in it, nor has whatever takes long."""
+        with self._lock:
+            batch = self._batch = _Batch()
+            try:
+                yield
+            finally:
+                self._batch = None
+                problem = self._committed(batch)
+                with ExitStack() as all_of_them:  # whatever one of them raises
+                    for then in reversed(batch.afterwards):
+                        all_of_them.callback(then, problem)
+
+    def _committed(self, batch: _Batch) -> Problem | None:
+        try:
+            with translated(self.directory):
+                if self._db.in_transaction:
+                    self._db.execute("COMMIT")
+                elif batch.begun:
+                    raise sqlite3.OperationalError(LOST)
+        except Problem as problem:
+            if self._db.in_transaction:
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+            return problem
+        return None
+
+    def afterwards(self, then: Callable[[Problem | None], None]) -> None:
+        """Called once all before is written, or could not be: inside of `together` at its end, else at once."""
+        with self._lock:
+            if self._batch is not None:
+                self._batch.afterwards.append(then)
+                return
+        then(None)
+
+    @contextmanager
+    def _using(self, *, durable: bool = False) -> Iterator[None]:
+        """For one statement, which is a transaction of its own: BEGIN and COMMIT around it cost twice as much again."""
+        with self._lock, translated(self.directory):
+            if self._batch is not None and self._batch.begun:
+                if not self._db.in_transaction:
+                    raise sqlite3.OperationalError(LOST)
+                yield
+                return
+            if durable is not self._durable:
+                self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._durable = durable
+            if self._batch is not None:
+                self._db.execute("BEGIN IMMEDIATE")
+                self._batch.begun = True
+            yield
+
+    @contextmanager
+    def _writing(self, *, durable: bool = False) -> Iterator[None]:
+        """Several statements in one transaction."""
+        with self._using(durable=durable):
+            begin, undo, end = _ALONE if self._batch is None else _WITHIN
+            self._db.execute(begin)
+            try:
+                yield
+            except BaseException:
+                self._db.execute(undo)
+                raise
+            self._db.execute(end)
 
 
 def state_directory() -> Path:

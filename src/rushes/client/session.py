@@ -23,14 +23,13 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from rushes.checksum import combine, combined, encode
 from rushes.client.actions import Action, Ask, Complete, End, Look, Put, Read, Room, Wait
 from rushes.client.hedge import Flight, Flights
 from rushes.client.limits import Limits, backoff
 from rushes.client.progress import no_progress
-from rushes.client.verdict import Move, Verdict
+from rushes.client.verdict import Move, Trouble, Verdict
 from rushes.client.ways import CUT, Ways, leads_through_api, store_of
 from rushes.errors import Conflict, Problem, Unavailable
 from rushes.model import ChecksumAlgorithm
@@ -39,15 +38,6 @@ from rushes.wire import MAX_GRANTS, DonePart, Grant, HeldPart, WantedPart
 
 ANYTHING = Room()
 STUBBORN = 4  # times that a part broke off on its way to storage, before it goes by relay
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """One part's, or the server's, failures in a row."""
-
-    since: float
-    tries: int = 0
-    refusals: int = 0
 
 
 class Session:
@@ -91,11 +81,11 @@ class Session:
         self._untold_since = 0.0
         self._done: set[int] = set()
         self._done_bytes = 0
-        self._troubles: dict[int, _Trouble] = {}
+        self._troubles: dict[int, Trouble] = {}
         self._rounds = 0
         self._server_busy = False  # one question to the server at a time
         self._server_after = 0.0
-        self._server_trouble: _Trouble | None = None
+        self._server_trouble: Trouble | None = None
         self._finalizing = False
         self._moved_at: float | None = None  # when anything last moved, or nothing was wrong
         self._waited_for: Problem | None = None
@@ -256,6 +246,14 @@ class Session:
     def _offset(self, number: int) -> int:
         return (number - 1) * self.plan.part_size
 
+    def straight(self, now: float) -> bool | None:
+        """Whether the next part goes whole to storage, under a grant that is good; None while none is granted."""
+        if not self._granted or self._end is not None:
+            return None
+        grant, good_until = self._grants[self._granted[0]]
+        clear = not (self._detour or self._pausing or self.ways.shut(self._store, now) or leads_through_api(grant))
+        return clear and good_until > now
+
     # --- outcomes of Read and Put ---------------------------------------------------------------------------------
 
     def was_read(self, number: int, crc: int, now: float, checksum: str | None = None) -> None:
@@ -319,7 +317,7 @@ class Session:
         if smaller:
             self._summed.append(number)  # at once, in slices
             return
-        trouble = self._troubles.setdefault(number, _Trouble(now))
+        trouble = self._troubles.setdefault(number, Trouble(now))
         trouble.tries += 1
         trouble.refusals += verdict.move is not Move.RETRY
         other_way = verdict.foreign and not flight.relayed and not self.ways.without_relay
@@ -337,7 +335,7 @@ class Session:
         else:
             self._pause(number, trouble, verdict, now)
 
-    def _pause(self, number: int, trouble: _Trouble, verdict: Verdict, now: float) -> None:
+    def _pause(self, number: int, trouble: Trouble, verdict: Verdict, now: float) -> None:
         if verdict.move is Move.REGRANT and trouble.tries == 1:
             self._summed.append(number)  # most likely it just expired
             return
@@ -476,7 +474,7 @@ class Session:
         self._server_busy = False
         self.retries += 1
         if self._server_trouble is None:
-            self._server_trouble = _Trouble(now)
+            self._server_trouble = Trouble(now)
         self._server_trouble.tries += 1
         if problem.permanent:
             self.give_up(problem)

@@ -6,11 +6,12 @@ not by a memory map, because a map of a file that another program truncates kill
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import stat
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,25 +88,44 @@ class LocalFile:
             os.close(self._fd)
             self._fd = -1
 
-    def identify(self) -> Identity:
+    def whole(self) -> bytes:
+        """All of it, for a short file. Raises as `read_into` does."""
+        data = b""
+        while len(data) < self.size:
+            with self._readable():
+                more = os.pread(self._fd, self.size - len(data), len(data))
+            if not more:
+                raise self._changed()
+            data = data + more if data else more
+        return data
+
+    def identify(self, content: bytes | None = None) -> Identity:
         """Its identity with a sample of its content: the first and last bytes, and some between, 256 KiB at most."""
-        digest = hashlib.blake2b(digest_size=16)
+        digest = 0
         for start_, length in sampled(self.size):
+            if content is not None:
+                digest = crc64nvme(memoryview(content)[start_ : start_ + length], digest)
+                continue
             block, at = memoryview(bytearray(length)), 0
             while at < length:
                 at += self.read_into(block[at:], start_ + at)
-            digest.update(block)
-        return replace(self.identity, sample=digest.hexdigest())
+            digest = crc64nvme(block, digest)
+        return replace(self.identity, sample=f"{digest:016x}")
 
     def read_into(self, buffer: memoryview, offset: int) -> int:
         """Fill `buffer` from `offset`; the bytes read, at least one. Raises `Conflict` (file_changed) past the end."""
-        try:
+        with self._readable():
             count = os.preadv(self._fd, [buffer], offset)
-        except OSError as error:
-            raise Invalid("file_unreadable", f"{self.path} cannot be read: {error.strerror}.") from error
         if count == 0:
             raise self._changed()
         return count
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Invalid("file_unreadable", f"{self.path} cannot be read: {error.strerror}.") from error
 
     def checksum(self, offset: int, length: int, cancel: threading.Event | None = None) -> int:
         """The CRC64NVME of `length` bytes at `offset`. Raises `Stopped` soon after `cancel` is set."""
@@ -165,6 +185,16 @@ class LocalFile:
             f"{self.path} was changed while it was being uploaded, so the upload was not completed. "
             "When nothing writes to it any more, begin with it as it is then: rushes upload --anew.",
         )
+
+
+def checksums_of(content: bytes, algorithm: ChecksumAlgorithm) -> tuple[int, str]:
+    """(CRC64NVME, checksum of `algorithm` as text)."""
+    crc = crc64nvme(content)
+    if algorithm is ChecksumAlgorithm.CRC64NVME:
+        return crc, encode(crc)
+    running = start(algorithm)
+    running.update(content)
+    return crc, text_of(running)
 
 
 def block_of(length: int) -> memoryview:

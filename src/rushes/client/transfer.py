@@ -13,22 +13,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from rushes.client.actions import Action, Ask, Complete, End, Look, Prepare, Put, Read, Room, Wait, Work
+from rushes.client.actions import Action, Ask, Complete, Drive, End, Look, Prepare, Put, Read, Room, Wait, Work
 from rushes.client.api import Uploads
 from rushes.client.calls import ONCE, Caller
-from rushes.client.courier import Courier, Wanted
+from rushes.client.courier import Courier, Wanted, direct, judged
 from rushes.client.digest import WholeDigest
 from rushes.client.engine import Engine, Handle
 from rushes.client.hedge import Flight
-from rushes.client.http import Stopped, Transport
+from rushes.client.http import Reply, Request, Stopped, Transport
 from rushes.client.limits import Limits, backoff
+from rushes.client.messages import UploadMessages
 from rushes.client.progress import Meter, OnProgress, Progress, no_progress, unreached
 from rushes.client.session import Session
 from rushes.client.source import LocalFile
 from rushes.client.verdict import Verdict
 from rushes.errors import Conflict, Problem, Rejected
-from rushes.model import UploadState
-from rushes.wire import Failure
+from rushes.model import ChecksumAlgorithm, UploadState
+from rushes.wire import Failure, Grant
 
 REPORT_EVERY = 0.2  # seconds between two calls of `on_progress`
 QUESTION = 40.0  # seconds the server may take for an answer; a connection that died in silence takes as long
@@ -87,9 +88,8 @@ class Transfer:
             self._take(begun)
 
     def _take(self, begun: Begun) -> None:
-        self._uploads = Uploads(
-            begun.caller.but(patience=ONCE, cancel=self._stop, seconds=QUESTION)
-        )  # repeating is the session's business
+        self._caller = begun.caller.but(cancel=self._stop, seconds=QUESTION)
+        self._messages = UploadMessages(self._caller)
         begun.session.ways = self._engine.ways
         self._courier = Courier(
             self._transport,
@@ -121,20 +121,28 @@ class Transfer:
             return self._opening.next(now, room)
         return self._begun.session.next(now, room)
 
+    @property
+    def straight(self) -> bool | None:
+        """Whether the next part goes whole to storage; None while none is granted."""
+        return None if self._begun is None else self._begun.session.straight(self._engine.clock())
+
+    @property
+    def algorithm(self) -> ChecksumAlgorithm:
+        """Of the checksums that parts carry, once it has begun."""
+        return self._on.session.algorithm
+
     def act(self, action: Work) -> None:
         match action:
             case Prepare():
                 self._begin()
             case Read():
                 self._read(action)
-            case Ask():
-                self._ask(action)
             case Put():
                 self._put(action)
-            case Complete():
-                self._complete(action)
-            case Look():
-                self._look()
+            case Ask() | Complete() | Look():
+                self._question(action)
+            case Drive():
+                raise AssertionError("no upload says so")
 
     def stop(self) -> None:
         self._stop.set()
@@ -202,15 +210,21 @@ class Transfer:
     def _begin(self) -> None:
         assert self._prepare is not None, "either begun, or to be prepared"
         try:
-            begun = self._prepare()
+            begun: Begun | Problem = self._prepare()
         except Stopped:
             raise
         except Problem as error:
-            problem = error
+            begun = error
+        self.prepared(begun)
+
+    def prepared(self, came: Begun | Problem) -> None:
+        """It has begun, or could not."""
+        if isinstance(came, Problem):
+            problem = came
             self._settle(lambda now: self._opening.failed(problem, now, _pause(problem)))
             return
         with self._lock:
-            self._take(begun)
+            self._take(came)
 
     def _read(self, action: Read) -> None:
         try:
@@ -221,34 +235,89 @@ class Transfer:
         except Problem as problem:
             self._give_up(problem)
             return
+        self.was_read(action, crc, text)
+
+    def was_read(self, action: Read, crc: int, text: str) -> None:
+        """The CRC64NVME of a part, and the checksum that it carries."""
         if self._on.on_read is not None:
             self._on.on_read(action.number, crc, text)
         self._settle(lambda now: self._on.session.was_read(action.number, crc, now, text))
 
-    def _ask(self, action: Ask) -> None:
+    def _question(self, action: Ask | Complete | Look) -> None:
         try:
-            granted = self._uploads.grants(self._on.upload_id, action.want, action.done)
+            reply: Reply | Problem = self._caller.send(self.question(action))
+        except Stopped:
+            raise
+        except Problem as problem:
+            reply = problem
+        self.answered(action, reply)
+
+    def question(self, action: Ask | Complete | Look) -> Request:
+        """What to send; `answered` is to hear what came of it, also of what is raised here."""
+        upload_id = self._on.upload_id
+        match action:
+            case Ask():
+                return self._messages.grants(upload_id, action.want, action.done)
+            case Complete():
+                declared = [] if self._on.whole is None else self._on.whole.finish(self._stop)
+                declared += [action.checksum] if action.checksum else []
+                self._on.file.check_unchanged()
+                return self._messages.complete(upload_id, action.done, declared)
+            case Look():
+                return self._messages.status(upload_id)
+
+    def answered(self, action: Ask | Complete | Look, came: Reply | Problem) -> None:
+        """A question was answered, or could not be asked. Raises `Stopped`."""
+        session = self._on.session
+        try:
+            if isinstance(came, Problem):
+                raise came
+            if isinstance(action, Ask):
+                granted = self._messages.granted(came)
+                self._settle(lambda now: session.was_answered(action, granted.grants, granted.lives, now))
+                return
+            status = self._messages.status_of(came)
+            ingested, finalizing = _verdict_of(status.upload_state, status.problem)
         except Stopped:
             raise
         except Problem as error:
-            problem = error
-            self._settle(lambda now: self._on.session.ask_failed(action, problem, now, _pause(problem)))
+            self._question_failed(action, error)
             return
-        self._settle(lambda now: self._on.session.was_answered(action, granted.grants, granted.lives, now))
+        if isinstance(action, Look):
+            self._settle(lambda now: session.was_looked_at(ingested=ingested, finalizing=finalizing, now=now))
+        else:
+            self._settle(lambda now: session.was_completed(decided=ingested and not finalizing, now=now))
 
     def _put(self, action: Put) -> None:
-        flight = action.flight
-        assert flight is not None, "whoever decides on a part keeps its flight"
-        session = self._on.session
+        flight = _flight_of(action)
         try:
             came = self._courier.bring(
                 action, flight, Wanted(self._stop, flight), lambda sent: self._moved(flight, sent)
             )
         except Stopped:
-            self._landed(lambda now: session.was_dropped(flight, now), flight, wasted=True)
+            self.dropped(action)
             if self._stop.is_set():
                 raise
             return
+        self._brought(action, flight, came)
+
+    def part(self, action: Put, grant: Grant, body: bytes) -> Request:
+        """What to send of a part that goes whole to storage and is at hand; `sent_part` is to hear what came of it, or
+        `dropped`."""
+        flight = _flight_of(action)
+        return direct(action, grant, body, lambda sent: self._moved(flight, sent))
+
+    def sent_part(self, action: Put, came: Reply | Problem) -> None:
+        flight = _flight_of(action)
+        self._brought(action, flight, judged(flight, came))
+
+    def dropped(self, action: Put) -> None:
+        """A part was broken off because it is not wanted any more."""
+        flight = _flight_of(action)
+        self._landed(lambda now: self._on.session.was_dropped(flight, now), flight, wasted=True)
+
+    def _brought(self, action: Put, flight: Flight, came: str | Verdict) -> None:
+        session = self._on.session
         if isinstance(came, Verdict):
             verdict = came
             if verdict.busy or (verdict.crowded and action.grant is not None):  # the API is this store
@@ -277,35 +346,11 @@ class Transfer:
                 self._engine.carried(-sent)
             self._settle(outcome)
 
-    def _complete(self, action: Complete) -> None:
-        try:
-            declared = [] if self._on.whole is None else self._on.whole.finish(self._stop)
-            declared += [action.checksum] if action.checksum else []
-            self._on.file.check_unchanged()
-            completion = self._uploads.complete(self._on.upload_id, action.done, declared)
-            ingested, finalizing = _verdict_of(completion.status.upload_state, completion.status.problem)
-        except Stopped:
-            raise
-        except Problem as error:
-            self._question_failed(error)
-            return
-        decided = ingested and not finalizing
-        self._settle(lambda now: self._on.session.was_completed(decided=decided, now=now))
-
-    def _look(self) -> None:
-        try:
-            status = self._uploads.status(self._on.upload_id)
-            ingested, finalizing = _verdict_of(status.upload_state, status.problem)
-        except Stopped:
-            raise
-        except Problem as error:
-            self._question_failed(error)
-            return
-        self._settle(lambda now: self._on.session.was_looked_at(ingested=ingested, finalizing=finalizing, now=now))
-
-    def _question_failed(self, problem: Problem) -> None:
+    def _question_failed(self, action: Ask | Complete | Look, problem: Problem) -> None:
         missing = problem.details.get("missing")
-        if problem.code == "parts_missing" and isinstance(missing, list):
+        if isinstance(action, Ask):
+            self._settle(lambda now: self._on.session.ask_failed(action, problem, now, _pause(problem)))
+        elif problem.code == "parts_missing" and isinstance(missing, list):
             self._settle(lambda now: self._on.session.parts_missing(missing, problem, now))
         else:
             self._settle(lambda now: self._on.session.question_failed(problem, now, _pause(problem)))
@@ -373,6 +418,11 @@ def follow(
         raise
     if on_progress is not None:
         on_progress(transfer.progress())
+
+
+def _flight_of(action: Put) -> Flight:
+    assert action.flight is not None, "whoever decides on a part keeps its flight"
+    return action.flight
 
 
 def _pause(problem: Problem) -> float:

@@ -15,35 +15,35 @@ uploaded anew; one that was merely touched goes on, and every part that was read
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from rushes.checksum import encode
 from rushes.client.again import another_asset, otherwise
 from rushes.client.api import Uploads
 from rushes.client.calls import ONCE, Caller
-from rushes.client.claim import Holder
+from rushes.client.claim import Seat
 from rushes.client.digest import WholeDigest
 from rushes.client.engine import Engine
-from rushes.client.http import Stopped, Transport
-from rushes.client.job import Job, UploadResult
+from rushes.client.http import Reply, Request, Stopped, Transport
+from rushes.client.job import Job, result_of
 from rushes.client.journal import Entry, Journal, Place, State
+from rushes.client.lane import Lane
 from rushes.client.limits import Limits
+from rushes.client.messages import UploadMessages
+from rushes.client.owner import owner_of
+from rushes.client.sameness import asset_gone, file_changed, held_by, is_same, same_or_gone
 from rushes.client.session import Session
-from rushes.client.source import Identity, LocalFile, difference, identity_of, was_touched
+from rushes.client.source import Identity, LocalFile, difference, was_touched
 from rushes.client.transfer import Begun, Transfer
 from rushes.client.wish import Wish
 from rushes.errors import Conflict, Forbidden, NotFound, Problem, Unauthenticated, Unavailable
 from rushes.model import OverallStatus, UploadState
 from rushes.plan import PartPlan, eager_part_size
-from rushes.wire import UploadView
+from rushes.wire import UploadBegun, UploadView
 
 NOTE_EVERY = 2.0  # seconds between two notes of how much is held
 REFUSED_TYPE = "type_not_allowed"  # no command makes another file of it
@@ -61,6 +61,8 @@ class Uploader:
         self._transport = transport
         self._caller = caller
         self._uploads = Uploads(caller.but(patience=ONCE))  # the engine asks again
+        self._messages = UploadMessages(caller)
+        self._lane = Lane(engine, transport, self)
 
     # --- what is asked for ----------------------------------------------------------------------------------------
 
@@ -107,14 +109,26 @@ class Uploader:
     ) -> list[Job]:
         stale = [job.entry for job in jobs if job.entry.pausing and self.journal.holder(job.entry) is None]
         self.journal.unask_pause(stale)  # whoever was to pause these died of something else
+        limits = limits or self._engine.limits
+        usual = replace(limits, parallel=None) == replace(self._engine.limits, parallel=None)
         since = time.monotonic()  # for all of them: thousands do not wait a minute each
+        short: dict[Job, Callable[[], Transfer]] = {}
         for job in jobs:
-            self._start(job, since, keep=keep, limits=limits or self._engine.limits, on_end=on_end)
+            make = self._way_to_start(job, since, keep=keep, limits=limits, on_end=on_end)
+            plain = usual and not job.anew and not job.entry.declare and job.entry.state is State.QUEUED
+            if plain and self._lane.takes(job):
+                short[job] = make
+            else:
+                job.handle = self._engine.add(make())
+        if short:
+            self._lane.take(short, limits.parallel)
         return jobs
 
-    def _start(
+    def _way_to_start(
         self, job: Job, since: float, *, keep: bool, limits: Limits, on_end: Callable[[Job], None] | None
-    ) -> None:
+    ) -> Callable[[], Transfer]:
+        """What makes the transfer of a job, when its turn comes."""
+
         def ended(outcome: BaseException | None) -> None:
             try:
                 with job.open:
@@ -122,20 +136,27 @@ class Uploader:
             except Exception as error:  # noqa: BLE001 - whoever waits for this file has to hear of its end in any case
                 job.error = job.error or error
             finally:
-                job.ended.set()
-                if on_end is not None:
-                    on_end(job)
+                self.journal.afterwards(over)
 
-        job.transfer = Transfer(
-            self._engine,
-            self._transport,
-            job.size,
-            prepare=lambda: self._prepared(job, limits),
-            limits=limits,
-            unanswered=lambda: 0.0 if self._caller.contact.made else time.monotonic() - since,
-            on_end=ended,
-        )
-        job.handle = self._engine.add(job.transfer)
+        def over(problem: Problem | None) -> None:
+            job.error = job.error or problem
+            job.over()
+            if on_end is not None:
+                on_end(job)
+
+        def transfer() -> Transfer:
+            job.transfer = Transfer(
+                self._engine,
+                self._transport,
+                job.size,
+                prepare=lambda: self._prepared(job, limits),
+                limits=limits,
+                unanswered=lambda: 0.0 if self._caller.contact.made else time.monotonic() - since,
+                on_end=ended,
+            )
+            return job.transfer
+
+        return transfer
 
     def mine(self) -> list[Entry]:
         """Everything pending of this place; and of this person at other addresses, where this server knows the upload:
@@ -195,7 +216,7 @@ class Uploader:
             if self._is_still_done(job, entry, identity):
                 return self._finished(job, entry)
             entry = job.entry = self.journal.anew(entry, job.wish)
-        if entry.state is State.INTENDED and (entry.identity is None or not _is_same(entry.identity, identity)):
+        if entry.state is State.INTENDED and (entry.identity is None or not is_same(entry.identity, identity)):
             self._give_up(entry)
             entry = self.journal.anew(entry, job.wish)
         job.began_at = job.began_at or time.monotonic()
@@ -211,13 +232,46 @@ class Uploader:
         if job.file is None or job.identity is None:
             with ExitStack() as stack:
                 file = stack.enter_context(LocalFile(job.entry.path))
-                identity = job.identity = file.identify()
-                stack.enter_context(self.journal.claim(self.place, identity, job.entry.path))
-                job.open = stack.pop_all()
-            job.file, job.size = file, identity.size
-            if job.transfer is not None:
-                job.transfer.size = identity.size
+                self._keep(job, file, file.identify(), stack)
+        assert job.identity is not None, "kept"
         return job.identity
+
+    def _keep(self, job: Job, file: LocalFile, identity: Identity, stack: ExitStack, seat: Seat | None = None) -> None:
+        stack.enter_context(self.journal.claim(self.place, identity, job.entry.path, seat))
+        job.open, job.file, job.identity, job.size = stack.pop_all(), file, identity, identity.size
+        if job.transfer is not None:
+            job.transfer.size = identity.size
+
+    # --- the same for a short file that nothing was begun of (`lane`) -------------------------------------------------
+
+    def look_at_all(self, job: Job, most: int, seat: Seat) -> bytes | None:
+        """Open, claim and read a file; None of one that has more than `most` bytes."""
+        with ExitStack() as stack:
+            file = stack.enter_context(LocalFile(job.entry.path))
+            if file.size > most:
+                return None
+            content = file.whole()
+            self._keep(job, file, file.identify(content), stack, seat)
+            return content
+
+    def intended(self, job: Job) -> Request | None:
+        """What begins its upload, once that is written down; None where more has to be known first."""
+        assert job.identity is not None, "looked at"
+        if not self.journal.is_plain(job.entry, job.identity):
+            return None
+        job.began_at = job.noted_at = time.monotonic()
+        entry = self._intend(job, job.entry, job.identity)
+        return self._messages.begin(entry.request, entry.key)
+
+    def begun(self, job: Job, came: Reply | Problem) -> Begun:
+        """Its upload by what was answered. Raises what is wrong with it."""
+        try:
+            if isinstance(came, Problem):
+                raise came
+            return self._begun(job, self._messages.begun(came), self._engine.limits)
+        except Problem as problem:
+            self._not_begun(job, problem, unsure=False)
+            raise
 
     def _row(self, job: Job, identity: Identity) -> Entry:
         """The row as it is now; that of another name of the file, or of another address of the server, where this file
@@ -231,7 +285,7 @@ class Uploader:
         if now.state is not State.QUEUED:
             return now
         other = self.journal.same_file(now, identity)
-        if other is not None and _same_or_gone(other.path, identity):
+        if other is not None and same_or_gone(other.path, identity):
             return self.journal.adopt(now, other)
         for elsewhere in self.journal.elsewhere(now):
             if self._knows(elsewhere):
@@ -263,30 +317,41 @@ class Uploader:
         except NotFound:
             is_there = False
         if not is_there:
-            job.say(_gone(plan.asset_id))
+            job.say(asset_gone(plan.asset_id))
             return False
         job.before = True
         job.say(f"It was uploaded before (asset {plan.asset_id}); --anew uploads it again.")
         return True
 
     def _new(self, job: Job, entry: Entry, identity: Identity, limits: Limits) -> Begun:
-        wanted, unsure = {"size": identity.size}, entry.state is State.INTENDED
+        unsure = entry.state is State.INTENDED
+        entry = self._intend(job, entry, identity)
+        try:
+            return self._begun(job, self._uploads.begin(entry.request, entry.key), limits)
+        except Problem as problem:
+            self._not_begun(job, problem, unsure=unsure)
+            raise
+
+    def _intend(self, job: Job, entry: Entry, identity: Identity) -> Entry:
+        wanted = {"size": identity.size}
         if entry.request.part_size is None and (eager := eager_part_size(identity.size)) is not None:
             wanted["part_size"] = eager
-        entry = job.entry = self.journal.intend(entry, identity, entry.request.model_copy(update=wanted))
-        try:
-            begun = self._uploads.begin(entry.request, entry.key)
-        except Problem as problem:
-            if problem.permanent and not (unsure and isinstance(problem, Unauthenticated | Forbidden)):
-                job.entry = self.journal.anew(entry)  # refused: nothing was begun, another command may wish otherwise
-            if problem.code == "idempotency_key_reused":
-                raise Unavailable(problem.code, problem.message) from problem
-            raise
-        entry = job.entry = self.journal.begun(entry, begun)
+        job.entry = self.journal.intend(entry, identity, entry.request.model_copy(update=wanted))
+        return job.entry
+
+    def _begun(self, job: Job, begun: UploadBegun, limits: Limits) -> Begun:
+        entry = job.entry = self.journal.begun(job.entry, begun)
+        assert job.file is not None, "opened before"
         session = Session(
-            PartPlan(identity.size, begun.part_size, begun.part_count), limits, algorithm=begun.checksum_algorithm
+            PartPlan(job.file.size, begun.part_size, begun.part_count), limits, algorithm=begun.checksum_algorithm
         )
         return self._on(job, entry, session, self._caller.bearing(begun.token), {})
+
+    def _not_begun(self, job: Job, problem: Problem, *, unsure: bool) -> None:
+        if problem.permanent and not (unsure and isinstance(problem, Unauthenticated | Forbidden)):
+            job.entry = self.journal.anew(job.entry)  # refused: nothing was begun, another command may wish otherwise
+        if problem.code == "idempotency_key_reused":
+            raise Unavailable(problem.code, problem.message) from problem
 
     def _found(self, job: Job, entry: Entry, identity: Identity, limits: Limits) -> Begun | None:
         """Go on with what the server has; None where that came to nothing and a new upload has to begin."""
@@ -300,7 +365,7 @@ class Uploader:
             return None
         except Unavailable:
             if changed is not None:
-                raise _changed(entry, changed, job.file) from None
+                raise file_changed(entry, changed, job.file) from None
             raise
         if view.state == UploadState.INGESTED:
             if changed is not None:
@@ -309,7 +374,7 @@ class Uploader:
                 )
                 return None
             if view.status is OverallStatus.DELETED:
-                job.say(_gone(view.asset_id))
+                job.say(asset_gone(view.asset_id))
                 return None
             return self._finished(job, entry)
         if view.state in ENDED:
@@ -317,7 +382,7 @@ class Uploader:
             job.say(f"The upload begun before is {view.state}{why}; it begins anew.")
             return None
         if changed is not None:
-            raise _changed(entry, changed, job.file)
+            raise file_changed(entry, changed, job.file)
         if job.wish is not None and (other := otherwise(job.wish, entry)):
             job.say(f"It goes on as it was begun, not with another {other}: --anew begins with that.")
         if was_touched(entry.identity, identity):
@@ -404,7 +469,7 @@ class Uploader:
         assert transfer is not None, "it has ended"
         begun = transfer.begun
         if outcome is None and begun is not None:
-            job.result = self._result(job, begun)
+            job.result = result_of(job, begun)
             if not job.before:
                 job.entry = self.journal.stored(entry, keep=keep)
             return
@@ -422,35 +487,6 @@ class Uploader:
             return
         self.journal.stopped(entry, why, None if begun is None else transfer.progress().held)
 
-    def _result(self, job: Job, begun: Begun) -> UploadResult:
-        plan, transfer = job.entry.plan, job.transfer
-        assert plan is not None, "begun"
-        assert transfer is not None, "it has ended"
-        return UploadResult(
-            upload_id=plan.upload_id,
-            asset_id=plan.asset_id,
-            title_id=plan.title_id,
-            size=begun.file.size,
-            part_size=plan.part_size,
-            part_count=plan.part_count,
-            checksum=encode(begun.session.crc()) if begun.session.complete else "",
-            sent=transfer.sent,
-            seconds=time.monotonic() - (job.began_at or time.monotonic()),
-        )
-
-
-def owner_of(token: str) -> str:
-    """Whose uploads a token's are, as it says itself: its issuer, tenant and bearer; "" of one that says nothing.
-
-    Nothing is verified here: it keeps the uploads of two people at one machine apart, the server guards them.
-    """
-    try:
-        payload = token.split(".")[1]
-        told = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return "/".join(str(told.get(name, "")) for name in ("iss", "tenant", "sub"))
-    except (IndexError, ValueError, AttributeError):
-        return ""
-
 
 def _seen(uploads: Uploads, upload_id: UUID) -> UploadView:
     """The upload with what storage has of it; as the server knows it, when storage is away."""
@@ -460,37 +496,5 @@ def _seen(uploads: Uploads, upload_id: UUID) -> UploadView:
         return uploads.get(upload_id)
 
 
-def _gone(asset_id: UUID) -> str:
-    return f"It was uploaded before (asset {asset_id}), which is not there any more; it is uploaded again."
-
-
-def held_by(entry: Entry, who: Holder) -> Conflict:
-    return Conflict("upload_elsewhere", f"{entry.path} is being uploaded by {who}: pause it first.", pid=who.pid)
-
-
-def _same_or_gone(path: Path, identity: Identity) -> bool:
-    """Whether nothing else lies at a file's other name: an inode's number alone may be that of another disk."""
-    try:
-        found = identity_of(path.stat())
-    except OSError:
-        return True
-    return (found.device, found.inode) == (identity.device, identity.inode)
-
-
 def _resolved(wish: Wish) -> Wish:
     return replace(wish, path=wish.path.resolve())
-
-
-def _is_same(before: Identity, now: Identity) -> bool:
-    return difference(before, now) is None and not was_touched(before, now)
-
-
-def _changed(entry: Entry, changed: str, file: LocalFile) -> Conflict:
-    since = datetime.fromtimestamp(entry.since, UTC).astimezone()
-    return Conflict(
-        "file_changed",
-        f"{entry.path} is not what was being uploaded since {since:%Y-%m-%d %H:%M} any more. It {changed}"
-        f" (last modified {file.modified()}). Nothing of it was mixed into the upload. To drop what was "
-        "uploaded and begin with the file as it is now: rushes upload --anew.",
-        path=str(entry.path),
-    )

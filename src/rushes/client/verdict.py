@@ -34,6 +34,15 @@ class Verdict:
     no_door: bool = False  # the API does not relay
 
 
+@dataclass(slots=True)
+class Trouble:
+    """One part's, or the server's, failures in a row."""
+
+    since: float
+    tries: int = 0
+    refusals: int = 0
+
+
 _REREAD = frozenset({"BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "checksum_mismatch"})
 _TRANSIENT = frozenset({"RequestTimeout", "RequestTimeTooSkewed", "IncompleteBody", "OperationAborted", "SlowDown"})
 _AGAIN = frozenset({"part_superseded", "body_short"})  # of a relay
