@@ -113,6 +113,7 @@ _MAKERS: dict[str, Callable[[Clips, Path], None]] = {
     "a.webm": _ffmpeg("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"),
     "turned.mov": _rotated,
     "a.ts": _ffmpeg("-c", "copy"),
+    "plain.mxf": _ffmpeg("-r", "25", "-c:v", "mpeg2video", "-b:v", "4M", "-c:a", "pcm_s16le"),
     "a.wav": _ffmpeg("-vn"),
     "a.flac": _ffmpeg("-vn"),
     "a.mp3": _ffmpeg("-vn"),

@@ -15,7 +15,7 @@ from rushes.media.limits import Limits
 from rushes.media.sandbox import Sandbox
 from rushes.media.source import FileSource
 
-from .clips import SECONDS, Clips, Counted
+from .clips import SECONDS, Clips, Counted, ffmpeg
 
 VIDEOS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("base.mp4", "mov", "h264", {"frames": 90, "frame_rate": "30/1", "vfr": False, "matrix": "bt709"}),
@@ -78,10 +78,31 @@ async def test_pictures(namespaces: Sandbox, job: Path, clips: Clips, name: str)
     assert info.audio == ()
 
 
-async def test_a_large_file_costs_little(sandbox: Sandbox, job: Path, clips: Clips) -> None:
-    source = Counted(clips("back.mp4"))
-    await identify(source, job, sandbox)
-    assert source.bytes_read < 2_000_000
+@pytest.mark.parametrize(
+    ("name", "of", "most"),
+    [
+        ("front.mp4", "base.mp4", 0.9),
+        ("back.mp4", "base.mp4", 0.9),
+        ("a.mkv", "base.mp4", 0.9),
+        ("a.ts", "base.mp4", 2.3),
+        ("a.mxf", "plain.mxf", 5.0),
+    ],
+)
+async def test_a_large_file_costs_little(
+    namespaces: Sandbox, job: Path, tmp_path: Path, clips: Clips, name: str, of: str, most: float
+) -> None:
+    """Of 60 MB so many are read, counted where they come from."""
+    path, one = tmp_path / name, clips.base if of == "base.mp4" else clips(of)
+    front = ["-movflags", "+faststart"] if name.startswith("front") else []
+    ffmpeg("-stream_loop", str(60_000_000 // one.stat().st_size), "-i", one, "-c", "copy", *front, path)
+    source = Counted(path)
+    assert source.size > 55_000_000
+    if path.suffix == ".mp4":
+        assert (path.read_bytes().index(b"moov") < 1_000_000) is (name == "front.mp4")
+    info = await identify(source, job, namespaces)
+    assert info.duration is not None
+    assert info.duration > 20
+    assert source.bytes_read < most * 1e6
 
 
 @pytest.mark.parametrize(

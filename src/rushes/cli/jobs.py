@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, Any, get_args
 from uuid import UUID
 
 import typer
+from pydantic import ValidationError
 
 from rushes.cli import exits, words
 from rushes.cli.connect import connected
 from rushes.cli.exits import one_line, printable
+from rushes.cli.find import asset_id_of
 from rushes.cli.options import Json, Quiet, Server, Token, an_id
+from rushes.errors import Invalid
 from rushes.model import JobState
 from rushes.wire import JobView
-from rushes.wire_jobs import ProcessRequest
+from rushes.wire_jobs import ProcessRequest, Stage
 
 JobId = Annotated[UUID, typer.Argument(parser=an_id, metavar="JOB_ID", show_default=False)]
 MOST = 50
@@ -34,7 +37,9 @@ def app() -> typer.Typer:
 
 
 def process(
-    asset_id: Annotated[UUID, typer.Argument(parser=an_id, metavar="ASSET_ID", show_default=False)],
+    id_: Annotated[
+        UUID, typer.Argument(parser=an_id, metavar="ID", help="Of an asset or of its upload.", show_default=False)
+    ],
     stage: Annotated[
         list[str] | None,
         typer.Option(metavar="STAGE", help="Only this stage, such as stills; several times for several."),
@@ -59,9 +64,21 @@ def process(
       rushes process 0199… --stage stills
       rushes process 0199… --outdated             after an update of the server
     """
-    asked = {"stages": stage or [], "renditions": rendition or [], "outdated": outdated}
+    asked = _asked({"stages": stage or [], "renditions": rendition or [], "outdated": outdated})
     with connected(server, token) as link:
-        _tell(link.client.assets.process(asset_id, ProcessRequest.model_validate(asked)), quiet=quiet, as_json=as_json)
+        job = link.client.assets.process(asset_id_of(link.client, id_), asked)
+    _tell(job, quiet=quiet, as_json=as_json)
+
+
+def _asked(fields: dict[str, Any]) -> ProcessRequest:
+    """Raises `Invalid`."""
+    try:
+        return ProcessRequest.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = {"stages": "--stage", "renditions": "--rendition"}[str(first["loc"][0])]
+        known = f" There are {', '.join(get_args(Stage))}." if option == "--stage" else ""
+        raise Invalid("process_invalid", f"{option} {first['input']!r} cannot be used.{known}") from error
 
 
 def ls(
