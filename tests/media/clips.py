@@ -106,12 +106,18 @@ def _late_sound(clips: Clips, path: Path) -> None:
     ffmpeg("-i", clips.base, "-itsoffset", "1", "-i", clips.base, "-map", "0:v", "-map", "1:a", "-c", "copy", path)
 
 
+def _hidden(clips: Clips, path: Path) -> None:
+    """Begins within a group of pictures, by an edit list."""
+    ffmpeg("-ss", "1.3", "-i", clips.base, "-c", "copy", path)
+
+
 _X264 = ("-c:v", "libx264", "-preset", "ultrafast")
 _MAKERS: dict[str, Callable[[Clips, Path], None]] = {
     "back.mp4": _ffmpeg("-c", "copy"),
     "a.mkv": _ffmpeg("-c", "copy"),
     "a.webm": _ffmpeg("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus"),
     "turned.mov": _rotated,
+    "cut.mp4": _hidden,
     "a.ts": _ffmpeg("-c", "copy"),
     "plain.mxf": _ffmpeg("-r", "25", "-c:v", "mpeg2video", "-b:v", "4M", "-c:a", "pcm_s16le"),
     "a.wav": _ffmpeg("-vn"),
@@ -129,6 +135,7 @@ _MAKERS: dict[str, Callable[[Clips, Path], None]] = {
     "tiny.mp4": _ffmpeg("-vf", "scale=34:18", *_X264, "-t", "1"),
     "vfr.mp4": _ffmpeg("-vf", "select='not(mod(n,3))+not(mod(n,7))'", "-fps_mode", "vfr", *_X264),
     "anamorphic.mpg": _ffmpeg("-vf", "scale=720:576,setsar=16/15", "-c:v", "mpeg2video", "-b:v", "4M", "-t", "1"),
+    "a.dv": _ffmpeg("-vf", "scale=720:576,fps=25", "-c:v", "dvvideo", "-pix_fmt", "yuv420p", "-t", "1"),
     "hdr.mp4": _ffmpeg(
         "-vf", "format=yuv420p10le,setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc",
         "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error", "-t", "1",

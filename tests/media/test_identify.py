@@ -34,6 +34,8 @@ VIDEOS: list[tuple[str, str, str, dict[str, Any]]] = [
     ),
     ("hdr.mp4", "mov", "hevc", {"hdr": "pq", "bit_depth": 10, "primaries": "bt2020", "transfer": "smpte2084"}),
     ("flipped.mp4", "mov", "h264", {"frames": 90}),
+    ("cut.mp4", "mov", "h264", {"frames": 51, "frame_rate": "30/1"}),  # of 90: the others are hidden
+    ("a.dv", "dv", "dvvideo", {"fps": 25.0, "frame_rate": "25/1", "vfr": False}),
 ]
 SOUNDS = [
     ("a.wav", "wav", "pcm_s16le"),

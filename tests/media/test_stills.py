@@ -67,6 +67,51 @@ async def test_stills_in_both_sandboxes(sandbox: Sandbox, job: Path, clips: Clip
     assert (len(poster), sprite.extra["tiles"], vtt.name) == (4, 3, "sprite.vtt")
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "arguments"),
+    [
+        ("one_key.ts", (), ("-c:v", "libx264", "-preset", "ultrafast", "-g", "999", "-c:a", "mp2")),
+        # An edit list hides its key frame: the first frame that is shown is decoded from it.
+        ("cut.mp4", ("-ss", "1.3"), ("-c", "copy")),
+        ("bare.h264", (), ("-c:v", "copy", "-an", "-bsf:v", "h264_mp4toannexb")),
+    ],
+)
+async def test_what_cannot_be_searched_for_key_frames_has_stills(
+    namespaces: Sandbox,
+    job: Path,
+    tmp_path: Path,
+    clips: Clips,
+    name: str,
+    before: tuple[str, ...],
+    arguments: tuple[str, ...],
+) -> None:
+    """A few key frames, before all places that a search finds."""
+    path = tmp_path / name
+    ffmpeg(*before, "-i", clips.base, *arguments, path)
+    poster, *_ = await _poster(namespaces, job, path)
+    sprite, _ = await _sprite(namespaces, job, path)
+    for output in (poster, sprite):
+        assert ImageStat.Stat(_opened(output).convert("L")).stddev[0] > 15
+    assert 0 <= poster.extra["time"] < 0.1
+
+
+async def test_tiles_of_windows_media_are_the_last_key_frames_before_their_middles(
+    namespaces: Sandbox, job: Path, tmp_path: Path, clips: Clips
+) -> None:
+    """A search in ASF ends several key frames early."""
+    path = tmp_path / "grey.wmv"
+    shade = (
+        "drawbox=t=fill:color=black,drawbox=t=fill:color=gray:enable='between(t,1.2,2)'"
+        ",drawbox=t=fill:color=white:enable='gte(t,2)'"
+    )
+    ffmpeg("-i", clips.base, "-vf", shade, "-c:v", "wmv2", "-g", "12", "-c:a", "wmav2", path)
+    sprite, _ = await _sprite(namespaces, job, path)
+    width, height = sprite.extra["tile_width"], sprite.extra["tile_height"]
+    tiles = [_opened(sprite).convert("L").crop((n * width, 0, (n + 1) * width, height)) for n in range(3)]
+    dark, grey, bright = (ImageStat.Stat(tile).mean[0] for tile in tiles)
+    assert dark < 60 < grey < 190 < bright
+
+
 async def test_the_poster_is_the_frame_with_most_to_see(
     namespaces: Sandbox, job: Path, tmp_path: Path, clips: Clips
 ) -> None:

@@ -87,6 +87,7 @@ PICTURES: list[tuple[str, list[tuple[int, int]], int, float]] = [
     ("silent.mp4", [(640, 360)], 90, SECONDS),
     ("anamorphic.mpg", [(480, 360)], 30, 1),
     ("flipped.mp4", [(640, 360)], 90, SECONDS),
+    ("cut.mp4", [(640, 360)], 51, 1.7),
     ("safe.mp4", [(320, 180)], 360, 12),
     ("fast.mp4", [(640, 360)], 60, 1),
     ("interlaced.ts", [(640, 360)], 60, 2),

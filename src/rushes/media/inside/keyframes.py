@@ -17,6 +17,10 @@ from rushes.media.inside.opened import opened
 from rushes.media.inside.shared import Shared, View
 
 _MOST_PACKETS = 3000  # after a seek; a key frame each ten seconds, between many sounds, is found
+# Seconds before the moment from which is read, one after the other until there is a key frame: a transport stream is
+# searched for a packet, and behind it there may be none, most of all in a short film that has only one.
+_LEADS = (0.0, 12.0, 120.0)
+_LOOSE = {"asf"}  # demuxers that find a place a second or more before the moment, several key frames early
 _DAMAGED = (av.error.FFmpegError, OSError, ValueError)
 
 
@@ -26,20 +30,40 @@ class KeyFrames:
     def __init__(self, container: Any, stream: Any) -> None:
         self._container = container
         self._stream = stream
+        self._loose = container.format.name in _LOOSE
+        # A stream without a container has no times: it is read on, and nobody knows how long it lasts.
+        self._timed = container.duration is not None or container.start_time is not None
 
     def packet(self, seconds: float) -> Any | None:
-        """The key frame at or before this time (counted from the file's first), still coded; None where there is none."""
-        start = self._container.start_time or 0
-        try:
-            self._container.seek(start + int(seconds * av.time_base))
-            for number, packet in enumerate(self._container.demux(self._stream)):
-                if number > _MOST_PACKETS:
-                    return None
-                if packet.is_keyframe and packet.size:
-                    return packet
-        except _DAMAGED:
-            return None
+        """The key frame at or before this time (counted from the file's first), still coded, or else the next one; None
+        where there is none.
+        """
+        for lead in _LEADS:
+            try:
+                found = self._after(seconds - lead, seconds)
+            except _DAMAGED:
+                continue
+            if found is not None:
+                return found
         return None
+
+    def _after(self, since: float, until: float) -> Any | None:
+        """The first key frame behind the place where a search for `since` ends; a loose search goes on to the last one
+        before `until`.
+        """
+        if self._timed:
+            self._container.seek((self._container.start_time or 0) + int(since * av.time_base))
+        found = None
+        for number, packet in enumerate(self._container.demux(self._stream)):
+            if number > _MOST_PACKETS:
+                break
+            if packet.is_keyframe and packet.size:
+                if found is not None and self.time(packet, until) > until:
+                    break
+                found = packet
+                if not self._loose:
+                    break
+        return found
 
     def decoded(self, packet: Any) -> Any | None:
         """Its frame: by draining the decoder, which otherwise waits for the frames that may be shown before it. Where the
@@ -53,17 +77,22 @@ class KeyFrames:
         context.flush_buffers()  # a drained decoder takes nothing more
         if frames:
             return frames[0]
+        if packet.is_discard:  # an edit list begins behind it: the first frame that is shown is no key frame
+            context.skip_frame = "DEFAULT"
+        try:
+            return next(self._decoding(packet), None)
+        finally:
+            context.skip_frame = "NONKEY"
+
+    def _decoding(self, packet: Any) -> Iterator[Any]:
         for coded in self._following(packet):
             try:
-                frames = context.decode(coded)
+                yield from self._stream.codec_context.decode(coded)
             except _DAMAGED:
                 continue
-            if frames:
-                return frames[0]
-        return None
 
     def time(self, frame: Any, otherwise: float) -> float:
-        """When a decoded frame is shown, in seconds counted from the file's first."""
+        """When a frame (coded or not) is shown, in seconds counted from the file's first."""
         if frame.pts is None:
             return otherwise
         start = self._container.start_time or 0

@@ -14,6 +14,7 @@ import av.filter
 from rushes.media.inside import colours, naming, tags
 from rushes.media.inside.dump import Dump
 
+_MOST_RATE = 1000  # frames a second; beyond it is no rate
 _INDEXED = 500_000  # entries of an index that are looked at
 _FIELDS: dict[int, str] = {2: "tff", 4: "tff", 3: "bff", 5: "bff"}  # AVFieldOrder
 _ALWAYS_PROGRESSIVE = {"vp8", "vp9", "av1", "theora", "gif", "apng", "webp", "vp6f", "flv1", "cinepak"}
@@ -28,10 +29,10 @@ def describe(stream: Any, frames: Sequence[Any], dump: Dump) -> dict[str, Any]:
     shape = _shape(stream, frame)
     told = colours.describe(context, frame)
     mastering = _mastering(frame)
-    vfr = _varies(stream)
+    vfr, average = _varies(stream), _average(stream)
     profile = dump.dolby_vision(stream.index)
-    rate = stream.average_rate or stream.guessed_rate
-    exact = naming.exact(stream.average_rate, stream.base_rate, vfr=vfr) or stream.guessed_rate
+    rate = average or stream.guessed_rate
+    exact = naming.exact(average, stream.base_rate, vfr=vfr) or stream.guessed_rate
     if told["hdr"] == "pq" and mastering is not None:
         told["hdr"] = "hdr10"
     return {
@@ -51,7 +52,7 @@ def describe(stream: Any, frames: Sequence[Any], dump: Dump) -> dict[str, Any]:
         "bit_rate": context.bit_rate or _tagged_rate(stream),
         "start": float(stream.start_time * stream.time_base) if stream.start_time is not None else None,
         "duration": float(stream.duration * stream.time_base) if stream.duration else None,
-        "frames": stream.frames or None,
+        "frames": _frames(stream) or None,
         **told,
         "mastering": mastering,
         "dolby_vision": profile is not None or any(one.type.name.startswith("DOVI") for one in frame.side_data),
@@ -151,6 +152,20 @@ def _tagged_rate(stream: Any) -> int | None:
     return int(value) if value.isdecimal() and len(value) < 13 else None
 
 
+def _frames(stream: Any) -> int:
+    """How many are shown, as the container says: an MP4's edit list may hide some of those that its table counts."""
+    entries = stream.index_entries
+    if stream.container.format.name.startswith("mov") and 0 < len(entries) <= min(stream.frames, _INDEXED):
+        return sum(not entry.is_discard for entry in entries)
+    return int(stream.frames)
+
+
+def _average(stream: Any) -> Any | None:
+    """Frames a second; FFmpeg takes the clock of a DV file for its average rate."""
+    average = stream.average_rate
+    return stream.base_rate if average and average > _MOST_RATE else average
+
+
 def _varies(stream: Any) -> bool:
     """Whether the frame rate varies: by the index's own steps where there is one, else where two estimates disagree."""
     entries = stream.index_entries
@@ -158,7 +173,7 @@ def _varies(stream: Any) -> bool:
         stamps = [entry.timestamp for entry in entries[: min(len(entries), 2000)]]
         steps = [later - earlier for earlier, later in pairwise(stamps)]
         return bool(max(steps) > 1.5 * max(1, min(steps)))
-    average, base = stream.average_rate, stream.base_rate
+    average, base = _average(stream), stream.base_rate
     if not (average and base):
         return False
     ratio = float(base) / float(average)
