@@ -93,19 +93,33 @@ def number_of(grey: NDArray[Any]) -> int | None:
     return sum(1 << place for place, bit in enumerate(bits[:BITS]) if bit)
 
 
-def frames(file: Path | BinaryIO, *, first_line: int | None = None) -> list[Seen]:
-    """Every frame, upright, in the order in which it is decoded. `first_line` of an interlaced film: 0 where the upper
-    field is the earlier one, 1 where the lower is; that field is read.
+def frames(file: Path | BinaryIO, *, first_line: int | None = None, turns: int = 0) -> list[Seen]:
+    """Every frame as players show it, in the order in which it is decoded. `first_line` of an interlaced film: 0 where the
+    upper field is the earlier one, 1 where the lower is; that field is read. `turns`: quarters by which it is turned
+    against the clock after that, to be read.
     """
     with _opened(file) as container:
-        return [_seen(frame, first_line) for frame in container.decode(video=0)]
+        rate = container.streams.video[0].average_rate or container.streams.video[0].guessed_rate
+        return [
+            _seen(frame, number / rate, first_line, turns) for number, frame in enumerate(container.decode(video=0))
+        ]
 
 
-def _seen(frame: Any, first_line: int | None) -> Seen:
+def turns(file: Path) -> int:
+    """By how many quarters against the clock a film is to be turned, after what players do, so that it can be read; 0 for
+    one without marks.
+    """
+    with _opened(file) as container:
+        frame: Any = next(container.decode(video=0))
+    return next((turn for turn in range(4) if _seen(frame, 0, None, turn).number is not None), 0)
+
+
+def _seen(frame: Any, otherwise: Fraction | float, first_line: int | None, turn: int) -> Seen:
+    """`otherwise`: seconds, for a stream without stamps."""
     grey = frame.to_ndarray(format="gray")
     if first_line is not None:
         grey = grey[first_line::2]
-    grey = np.rot90(grey, round(frame.rotation / 90))
+    grey = np.rot90(grey, round(frame.rotation / 90) + turn)
     height, width = grey.shape
     left, right, top, bottom = _BOX
     across, down = (right - left) / 4, (bottom - top) / 4
@@ -113,17 +127,21 @@ def _seen(frame: Any, first_line: int | None) -> Seen:
         round(height * (top + down)) : round(height * (bottom - down)),
         round(width * (left + across)) : round(width * (right - across)),
     ]
-    return Seen(float(frame.pts * frame.time_base), number_of(grey), float(box.mean()))
+    time = otherwise if frame.pts is None else frame.pts * frame.time_base
+    return Seen(float(time), number_of(grey), float(box.mean()))
+
+
+def start(file: Path) -> float:
+    """Seconds: when the file begins, by its own clock."""
+    with _opened(file) as container:
+        return float(container.start_time or 0) / float(av.time_base)
 
 
 def keys(file: Path) -> list[float]:
     """When the key frames are shown, in seconds."""
     with _opened(file) as container:
-        return sorted(
-            float((packet.pts if packet.pts is not None else packet.dts) * packet.time_base)
-            for packet in container.demux(video=0)
-            if packet.is_keyframe and packet.size and packet.dts is not None
-        )
+        packets = [packet for packet in container.demux(video=0) if packet.is_keyframe and packet.size]
+        return sorted(float(packet.pts * packet.time_base) for packet in packets if packet.pts is not None)
 
 
 def flashes(seen: Sequence[Seen]) -> list[float]:
@@ -152,27 +170,37 @@ def sound(file: Path | BinaryIO, track: int = 0) -> Heard | None:
         pieces = list(_samples(container, track))
     if not pieces:
         return None
+    times = np.concatenate([time + np.arange(len(level)) / rate for time, rate, level in pieces])
+    levels = np.concatenate([level for _, _, level in pieces])
+    return Heard(float(times[0]), float(times[-1]) + 1 / pieces[-1][1], _beeps(times, levels, pieces[-1][1]))
+
+
+def _beeps(times: NDArray[Any], levels: NDArray[Any], rate: int) -> list[float]:
+    """When it becomes loud and stays so for some milliseconds: a codec may make a single click of noise."""
+    window = rate // 200
+    sums = np.cumsum(np.concatenate([[0.0], levels, np.zeros(window)]))
+    lasting = (sums[window:-1] - sums[: -window - 1]) / window
+    loud = (levels > 0.4 * levels.max()) & (lasting > 0.3 * levels.max())
     beeps: list[float] = []
-    loud = 0.4 * max(float(level.max()) for _, _, level in pieces)
-    quiet_since = float("-inf")
-    for time, rate, level in pieces:
-        for place in np.flatnonzero(level > loud) if loud > 0.02 else ():
-            at = time + float(place) / rate
-            if at - quiet_since > 0.05:
-                beeps.append(at)
-            quiet_since = at
-    time, rate, level = pieces[-1]
-    return Heard(pieces[0][0], time + len(level) / rate, beeps)
+    before = float("-inf")
+    for time in times[loud] if levels.max() > 0.05 else ():
+        if time - before > 0.05:
+            beeps.append(float(time))
+        before = float(time)
+    return beeps
 
 
 def _samples(container: Any, track: int) -> Iterator[tuple[float, int, NDArray[Any]]]:
     """(when it begins in seconds, samples a second, their level) of each decoded piece."""
     plain = av.AudioResampler(format="fltp")
+    time = 0.0
     for frame in container.decode(audio=track):
         for piece in plain.resample(frame):
             level = np.abs(piece.to_ndarray().mean(axis=0))
-            begins = (piece.pts or 0) * (piece.time_base or Fraction(1, piece.sample_rate))
-            yield float(begins), piece.sample_rate, level
+            if piece.pts is not None and piece.time_base is not None:  # what a decoder gives at its end has no stamps
+                time = float(piece.pts * piece.time_base)
+            yield time, piece.sample_rate, level
+            time += len(level) / piece.sample_rate
 
 
 def _opened(file: Path | BinaryIO) -> Any:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +62,9 @@ class Original:
     seen: Sequence[Seen] = ()
     sounds: Sequence[Heard] = ()
     keys: Sequence[float] = ()  # seconds
+    zero: float = 0.0  # seconds: its beginning on its own clock
+    turns: int = 0  # to be read: a film may lie on its side
     remarks: list[str] = field(default_factory=list)
-
-    @property
-    def zero(self) -> float:
-        """Its beginning on its own clock, in seconds."""
-        return min([frame.time for frame in self.seen[:1]] + [sound.begin for sound in self.sounds], default=0.0)
 
     @property
     def own(self) -> float | None:
@@ -120,7 +117,9 @@ def measured(running: Site, name: str, path: Path, asset: AssetView, place: Path
     if "sprite" in kinds:
         sheets = {one.name: fetched[one.name] for one in asset.renditions if one.type == "sprite"}
         vtt = next(fetched[one.name] for one in asset.renditions if one.type == "sprite_vtt")
-        verdicts.append(stills.sprite(vtt.read_text(), sheets, original.seen, original.keys, original.zero))
+        verdicts.append(
+            stills.sprite(vtt.read_text(), sheets, original.seen, original.keys, original.zero, original.turns)
+        )
     return Row(
         name, tuple(sorted(one.name for one in asset.renditions)), tuple(verdicts), tuple(faults), _said(original)
     )
@@ -131,18 +130,24 @@ def read(path: Path, media: Mapping[str, Any]) -> Original:
     video, sounds = media.get("video"), media.get("audio") or []
     seen: list[Seen] = []
     keys: list[float] = []
+    turns = 0
     remarks: list[str] = []
     if video:
         first_line = {"tff": 0, "bff": 1}.get(video["scan"])
-        seen = marks.frames(path, first_line=first_line)
+        turns = marks.turns(path)
+        seen = marks.frames(path, first_line=first_line, turns=turns)
         keys = marks.keys(path)
+        other = marks.frames(path, first_line=1 - first_line, turns=turns) if first_line is not None else seen
+        if [frame.number for frame in other] != [frame.number for frame in seen]:
+            # What a deinterlacer makes of a cell that is white in one field and black in the other is grey.
+            seen = [replace(frame, number=None) for frame in seen]
         unread = sum(frame.number is None for frame in seen)
         if unread == len(seen):
             remarks.append("without marks")
         elif unread:
             remarks.append(f"{unread} of the source's {len(seen)} frames cannot be read")
     heard = [found for track in range(len(sounds)) if (found := marks.sound(path, track)) is not None]
-    return Original(path, media, seen, heard, keys, remarks)
+    return Original(path, media, seen, heard, keys, marks.start(path), turns, remarks)
 
 
 def _missing(asset: AssetView, hls: Played) -> list[str]:
@@ -157,10 +162,12 @@ def _of_hls(original: Original, hls: Played, asset: AssetView) -> Iterator[Verdi
     heard = {name: marks.sound(io.BytesIO(data)) for name, data in hls.sounds.items()}
     default = heard.get(hls.default) if hls.default is not None else next(iter(heard.values()), None)
     for name in hls.pictures:
-        yield judged.picture(name, marks.frames(hls.picture(name)), default, original.seen, original.own)
+        yield judged.picture(
+            name, marks.frames(hls.picture(name), turns=original.turns), default, original.seen, original.own
+        )
     if not hls.pictures:
         for name, found in heard.items():
-            yield judged.alone(name, found, original.sounds[0], placed=True)
+            yield judged.alone(name, found, original.sounds[0], original.zero, placed=True)
         return
     for name, found in heard.items():
         if found is not None and abs(found.begin) > 0.04:
@@ -175,14 +182,16 @@ def _of_files(
         if path is None:
             continue
         if one.type == "proxy":
-            yield judged.picture(one.name, marks.frames(path), marks.sound(path), original.seen, original.own)
+            yield judged.picture(
+                one.name, marks.frames(path, turns=original.turns), marks.sound(path), original.seen, original.own
+            )
         elif one.type == "preview":
-            yield judged.alone(one.name, marks.sound(path), original.sounds[0], placed=False)
+            yield judged.alone(one.name, marks.sound(path), original.sounds[0], original.zero, placed=False)
         elif one.type == "image" or (one.type == "poster" and original.media["kind"] == "image"):
             upright = original.media["wrapper"] not in {"dng", "raw"} and "frames" not in one.extra
             yield stills.image(one, path, original.path, upright=upright)
         elif one.type in _SEEN_ONCE:
-            yield stills.poster(one, path, original.seen, original.zero)
+            yield stills.poster(one, path, original.seen, original.zero, original.turns)
 
 
 def _said(original: Original) -> tuple[str, ...]:

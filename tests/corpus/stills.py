@@ -28,13 +28,13 @@ def grey(path: Path) -> NDArray[Any]:
         return np.asarray(picture.convert("RGB").convert("L")).astype(float)
 
 
-def poster(rendition: RenditionView, path: Path, source: Sequence[Seen], zero: float) -> Verdict:
+def poster(rendition: RenditionView, path: Path, source: Sequence[Seen], zero: float, turns: int) -> Verdict:
     """Of a marked film: not black, and the frame of the moment that it says; `zero`: the file's beginning, in seconds."""
     picture = grey(path)
     faults = _size(rendition, picture)
     if picture.mean() < _DARK and picture.std() < _DARK:
         faults.append("black")
-    shown, time = number_of(picture), rendition.extra.get("time")
+    shown, time = number_of(np.rot90(picture, turns)), rendition.extra.get("time")
     if any(frame.number is not None for frame in source) and isinstance(time, int | float):
         moments = [frame.time - zero for frame in source if frame.number == shown]
         if not moments:
@@ -50,10 +50,13 @@ def _size(rendition: RenditionView, picture: NDArray[Any]) -> list[str]:
     return [f"{picture.shape[1]}×{picture.shape[0]} pixels for {rendition.width}×{rendition.height}"]
 
 
-def sprite(vtt: str, sheets: Mapping[str, Path], source: Sequence[Seen], keys: Sequence[float], zero: float) -> Verdict:
+def sprite(
+    vtt: str, sheets: Mapping[str, Path], source: Sequence[Seen], keys: Sequence[float], zero: float, turns: int
+) -> Verdict:
     """Each tile shows the last key frame before its middle, or a neighbour of it (`keys`: seconds on the source's line)."""
     pictures = {name: grey(path) for name, path in sheets.items()}
     times: dict[int | None, float] = {frame.number: frame.time - zero for frame in source if frame.number is not None}
+    shown_keys = [max(0.0, key - zero) for key in keys]  # one that an edit list hides: the first frame that it shows
     unread = 0
     faults = []
     cues = _CUE.findall(vtt)
@@ -63,14 +66,13 @@ def sprite(vtt: str, sheets: Mapping[str, Path], source: Sequence[Seen], keys: S
         if tile.shape != (height, width):
             faults.append(f"a tile outside of {sheet}")
             continue
-        shown = times.get(number_of(tile))
+        shown = times.get(number_of(np.rot90(tile, turns)))
         if shown is None:
             unread += 1
             continue
         middle = (_seconds(start) + _seconds(end)) / 2
-        before = [key - zero for key in keys if key - zero <= middle]
-        allowed = [*before[-2:], *[key - zero for key in keys if key - zero > middle][:1]]
-        if min((abs(shown - key) for key in allowed), default=0.0) > lasts(source):
+        allowed = [key for key in shown_keys if key <= middle][-2:] + [key for key in shown_keys if key > middle][:1]
+        if min((abs(shown - key) for key in allowed), default=0.0) > 1.5 * lasts(source):
             faults.append(f"{shown:.2f} s in the tile of {_seconds(start):g} to {_seconds(end):g} s")
     if times and unread:
         faults.append(f"{unread} of {len(cues)} tiles cannot be read")
