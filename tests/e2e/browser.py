@@ -52,11 +52,11 @@ class Browser:
     environment: dict[str, str]
     script: bytes
 
-    def report(self, url: str, directory: Path) -> dict[str, Any]:
-        """What the page saw of the HLS at `url`; `directory` is Chromium's own."""
+    def report(self, url: str, directory: Path, codec: str = "") -> dict[str, Any]:
+        """What the page saw of the HLS at `url`; `directory` is Chromium's own. With `codec`, of pictures in that alone."""
         reports: queue.Queue[bytes] = queue.Queue()
         with _pages(self.script, reports) as address, (directory / "chromium.log").open("ab") as log:
-            page = f"{address}/?src={quote(url, safe='')}"
+            page = f"{address}/?src={quote(url, safe='')}&codec={codec}"
             process = spawn(
                 [self.program, *FLAGS, f"--user-data-dir={directory / 'profile'}", "--remote-debugging-port=0", page],
                 cwd=directory,

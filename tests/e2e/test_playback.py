@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e import browser as browsers
 from tests.e2e.browser import Browser
-from tests.e2e.equipment import Site
+from tests.e2e.equipment import Site, site, until
 from tests.stores.served import Absent
 
 SECONDS = 9.0
@@ -98,6 +98,28 @@ def test_it_plays_to_the_end_and_after_seeks(stack: Site, chromium: Browser, tmp
     assert all(place["height"] == place["level"] for place in seen["switches"])
     kept = [r.extra.get("copied") for r in asset.renditions if r.type == "hls_video"]
     assert any(kept) is name.startswith("web safe")
+
+
+def test_the_second_set_plays_as_well(chromium: Browser, tmp_path: Path) -> None:
+    """In VP9, which the playlist names when it is there, after H.264."""
+    path = tmp_path / "small.mkv"
+    picture = ["-f", "lavfi", "-i", f"testsrc2=size=320x180:rate=25:duration={SECONDS},{COUNTER}"]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-y", "-loglevel", "error", *picture, *SOUND]
+    subprocess.run([*command, *SOURCES["broadcast.mkv"], str(path)], check=True, timeout=120)
+    with site(tmp_path / "data dir", video_second="vp9") as stack:
+        asset = stack.client.wait(stack.client.upload(path).asset_id, timeout=240)
+        until(lambda: (job := stack.job(asset.id, "extra")) and job.status == "succeeded", 120, "no second set")
+        seen = chromium.report(stack.client.assets.play(asset.id, 600).url, tmp_path, "vp09")
+    assert not seen.get("broke"), str(seen)
+    assert not seen["fatal"], seen
+    assert [level["codecs"][:4] for level in seen["levels"]] == ["avc1", "vp09"]
+    assert [codec[:4] for codec in seen["kept"]] == ["vp09"]
+    assert [error for error in seen["errors"] if not error.startswith(HARMLESS)] == []
+    assert seen["ended"]["at"] == pytest.approx(SECONDS, abs=0.2)
+    assert len(seen["seeks"]) == 5
+    for place in seen["seeks"]:
+        assert place["at"] == pytest.approx(place["wanted"], abs=0.1)
+        _shows(place)
 
 
 def _shows(place: dict[str, Any]) -> None:
