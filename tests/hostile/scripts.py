@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.hostile.built import box, chunk, element, ftyp, full, png, riff
+from tests.hostile.built import box, chunk, element, ftyp, full, part, png, riff
 
 
 def scripts(canary: Path, address: str) -> Iterator[tuple[str, bytes]]:
@@ -107,9 +107,6 @@ def _subtitled(canary: Path) -> bytes:
     gab2 = b"GAB2\0\2\0" + struct.pack("<I", 2) + b"a\0" + b"\4\0" + struct.pack("<I", len(playlist)) + playlist
     header = b"txts\0\0\0\0" + struct.pack("<12I", 0, 0, 0, 1, 1, 0, 1, len(gab2), 0, 0, 0, 0)
     main = struct.pack("<14I", 40000, 0, 0, 0, 1, 0, 1, 0, 16, 16, 0, 0, 0, 0)
-
-    def part(name: bytes, body: bytes) -> bytes:
-        return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
 
     stream = part(b"LIST", b"strl" + part(b"strh", header) + part(b"strf", bytes(40)))
     return riff(

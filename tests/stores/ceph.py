@@ -8,13 +8,13 @@ loopback.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from tests.stores.debian import Failed, unpacked
 from tests.stores.served import ROOT, Absent, Programs, Served, free_ports
 
 PACKAGES = ("radosgw", "ceph-mon", "ceph-osd")
@@ -24,24 +24,10 @@ ACCESS_KEY, SECRET_KEY = "rushes-tester", "rushes-testing-secret"
 
 def install(directory: Path = ROOT / "ceph") -> Path:
     """The root of the unpacked packages. Raises `Absent` where apt has none."""
-    root = directory / "root"
-    if (directory / "done").exists():
-        return root
-    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
-        raise Absent("Ceph comes as Debian packages, and this machine has no apt")
-    packages = directory / "packages"
-    (packages / "partial").mkdir(parents=True, exist_ok=True)
-    fetch = ["apt-get", "install", "--yes", "--download-only", "--no-install-recommends"]
-    options = ["-o", f"Dir::Cache::archives={packages}", "-o", "Debug::NoLocking=1"]
     try:
-        subprocess.run([*fetch, *options, *PACKAGES], check=True, capture_output=True, timeout=600)
-        for package in packages.glob("*.deb"):
-            subprocess.run(["dpkg", "-x", package, root], check=True, capture_output=True, timeout=120)
-    except subprocess.SubprocessError as error:
-        said = getattr(error, "stderr", b"") or b""
-        raise Absent(f"apt has no Ceph here: {said.decode(errors='replace')[-500:] or error}") from error
-    (directory / "done").touch()
-    return root
+        return unpacked(directory, *PACKAGES)
+    except Failed as error:
+        raise Absent(f"apt has no Ceph here: {error}") from error
 
 
 @contextmanager
