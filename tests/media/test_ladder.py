@@ -69,6 +69,23 @@ def test_one_decode_feeds_a_cascade() -> None:
     )
 
 
+def test_what_nearly_all_films_are_is_scaled_by_the_cheaper_program() -> None:
+    plain = replace(VIDEO, pixel_format="yuv420p", scan="progressive", matrix="bt709")
+    bicubic = "filter=bicubic:param_a=0:param_b=0.6"
+    assert filter_graph(plain, targets_for(1920, 1080)[1:], ALL, X264) == (
+        r"[0:0]setpts=if(eq(N\,0)\,0\,PTS),setparams=field_mode=prog:colorspace=bt709,"
+        f"zscale=1280:720:{bicubic},setsar=1,format=yuv420p,split=2[s0][t0];[t0]null[v0];[s0]zscale=640:360:{bicubic}[v1]"
+    )
+    for other in (
+        {"scan": "tff"},
+        {"pixel_format": "yuv422p"},
+        {"matrix": "gbr"},
+        {"hdr": "pq"},
+        {"coded_width": 1919},
+    ):
+        assert "zscale=1280" not in filter_graph(replace(plain, **other), targets_for(1920, 1080)[1:], ALL, X264)
+
+
 def test_high_rates_and_hdr_are_brought_down_before_the_cascade() -> None:
     graph = filter_graph(replace(VIDEO, fps=120.0, hdr="pq"), targets_for(640, 360), ALL, X264)
     assert graph.index("fps=60") < graph.index("scale=640:360")

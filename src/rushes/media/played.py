@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from rushes.errors import Unavailable
@@ -42,22 +44,31 @@ def picture_output(
     )
 
 
-async def check_played(index: cmaf.Index, laid: Segments, job_dir: Path, sandbox: Sandbox, limits: Limits) -> None:
-    """Play the first, the middle and the last segment. Raises Unavailable unless each gives all its frames."""
-    wanted = []
-    for number in sorted({0, len(laid.lengths) // 2, len(laid.lengths) - 1}):
-        start = laid.init + sum(laid.lengths[:number])
-        inside = [f.samples for f in index.fragments if start <= f.offset < start + laid.lengths[number]]
-        wanted.append((start, laid.lengths[number], sum(inside)))
+async def check_played(
+    files: Sequence[tuple[cmaf.Index, Segments]], job_dir: Path, sandbox: Sandbox, limits: Limits
+) -> None:
+    """Play where the first, the middle and the last segment begin, and where the last one ends.
+
+    Raises Unavailable unless each fragment gives all its frames.
+    """
+    wanted = [(index, laid.init, fragment) for index, laid in files for fragment in _tried(index, laid)]
     segments = [
-        {"name": index.path.name, "init": laid.init, "start": start, "length": length} for start, length, _ in wanted
+        {"name": index.path.name, "init": init, "start": fragment.offset, "length": fragment.length}
+        for index, init, fragment in wanted
     ]
     arguments = {"files": [], "segments": segments}
     found = (await run_task(sandbox, "measure", arguments, None, job_dir, limits.scaled(30.0))).result.get("segments")
     if not isinstance(found, list) or len(found) != len(wanted):
         raise nonsense("segments were not measured")
-    for (_, _, expected), count in zip(wanted, found, strict=True):
-        check_decoded(index.path.name, expected, int(count))
+    for (index, _, fragment), count in zip(wanted, found, strict=True):
+        check_decoded(index.path.name, fragment.samples, int(count))
+
+
+def _tried(index: cmaf.Index, laid: Segments) -> list[cmaf.Fragment]:
+    """A fragment begins with a key frame and so is played by itself: a picture's lasts two seconds, its segments four."""
+    begins = list(accumulate(laid.lengths, initial=laid.init))[:-1]
+    first = {begins[0], begins[len(begins) // 2], begins[-1]}
+    return [f for f in index.fragments if f.offset in first or f is index.fragments[-1]]
 
 
 def read(path: Path) -> cmaf.Index:

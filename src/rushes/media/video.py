@@ -205,7 +205,7 @@ async def _own_picture(
         laid = cmaf.segmented(index, _LEAST_SEGMENT)
         if not said.get("hole") and not unfit(index, frames):
             check_pictures(info, [(picture, index)], heard)
-            await check_played(index, laid, job_dir, sandbox, limits)
+            await check_played([(index, laid)], job_dir, sandbox, limits)
             return [picture_output(info, picture, index, laid, job_dir, copied=True)]
     except (ValueError, Unavailable):
         pass  # damaged, or not as it said: it is encoded like any other source
@@ -219,7 +219,7 @@ async def _whole(track: Track, said: dict[str, Any], job_dir: Path, sandbox: San
     try:
         index = cmaf.read(job_dir / track.file)
         if isinstance(hole, int | float) and hole <= _HOLE and index.begin <= TOGETHER:
-            await check_played(index, cmaf.segmented(index, SEGMENT_SECONDS - 1), job_dir, sandbox, limits)
+            await check_played([(index, cmaf.segmented(index, SEGMENT_SECONDS - 1))], job_dir, sandbox, limits)
             return None
     except (ValueError, Unavailable):
         pass  # damaged, or not as it said: it is encoded like any other sound
@@ -231,7 +231,7 @@ async def _sound(info: MediaInfo, track: Track, job_dir: Path, sandbox: Sandbox,
     laid = cmaf.segmented(index, SEGMENT_SECONDS - 1)
     check_sound(next(sound for sound in info.audio if sound.index == track.index), index)
     if not track.copy:  # what was copied was played before it was kept
-        await check_played(index, laid, job_dir, sandbox, limits)
+        await check_played([(index, laid)], job_dir, sandbox, limits)
     peak, average = cmaf.bandwidths(laid)
     return collect(
         job_dir,
@@ -395,12 +395,14 @@ async def join(
         pictures.append((target, _joined(indexes, job_dir / target.file)))
     if pictures:
         check_pictures(info, pictures, max((sound.end for sound in sounds.values()), default=0.0))
-    outputs = []
-    for number, (target, index) in enumerate(pictures):
-        laid = cmaf.segmented(index, SEGMENT_SECONDS - 0.1, plan.edges)
-        await check_played(index, laid, job_dir, sandbox, limits)
-        outputs.append(picture_output(info, target, index, laid, job_dir, copied=False))
-        on_progress(0.5 * (number + 1) / len(pictures), "pictures are joined")
+    laid = [(index, cmaf.segmented(index, SEGMENT_SECONDS - 0.1, plan.edges)) for _, index in pictures]
+    if laid:
+        await check_played(laid, job_dir, sandbox, limits)
+    outputs = [
+        picture_output(info, target, index, segments, job_dir, copied=False)
+        for (target, _), (index, segments) in zip(pictures, laid, strict=True)
+    ]
+    on_progress(0.5, "pictures are joined")
     if plan.proxy is not None:
         own = made.get(plan.proxy.file)
         picture = read(own) if own is not None else {t.file: index for t, index in pictures}[plan.proxy.file]
@@ -438,8 +440,7 @@ async def _progressive(
     size = sum(index.path.stat().st_size for index in (picture, sound) if index is not None)
     scaled = replace(limits.scaled(info.seconds), output_bytes=limits.output_bytes + 2 * size)
     arguments = {"file": name, "inputs": inputs, "seconds": info.seconds}
-    await run_task(sandbox, "mux", arguments, None, job_dir, scaled, on_progress)
-    ended = await run_task(sandbox, "measure", {"files": [name]}, None, job_dir, limits.scaled(info.seconds))
+    ended = await run_task(sandbox, "mux", arguments, None, job_dir, scaled, on_progress)
     try:
         [measured] = _MEASURED.validate_python(ended.result.get("files"))
     except ValueError as error:

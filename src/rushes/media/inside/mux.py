@@ -7,7 +7,7 @@ from typing import Any
 
 import av
 
-from rushes.media.inside import talk
+from rushes.media.inside import measure, talk
 from rushes.media.inside.reader import Reader
 
 
@@ -16,7 +16,7 @@ def main(arguments: dict[str, Any], feed: int) -> None:
 
 
 def mux(arguments: dict[str, Any], _: Reader, voice: talk.Voice) -> dict[str, Any]:
-    """Packets of all inputs by their time. Nothing is encoded."""
+    """Packets of all inputs by their time. Nothing is encoded. `files`: what the file holds, read anew."""
     with ExitStack() as stack:
         out = stack.enter_context(
             av.open(arguments["file"], "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"})
@@ -36,7 +36,7 @@ def mux(arguments: dict[str, Any], _: Reader, voice: talk.Voice) -> dict[str, An
             if arguments["seconds"]:
                 voice.progress(min(0.99, time / arguments["seconds"]), "the progressive file is written")
             _next(waiting, target, packets)
-    return {}
+    return {"files": [measure.of_file(arguments["file"])]}
 
 
 def _next(waiting: dict[Any, Any], target: Any, packets: Any) -> None:
