@@ -31,6 +31,14 @@ class Sources(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class About:
+    """A number that can only be estimated: the file has no index. `share` is how far off it may be."""
+
+    value: float
+    share: float
+
+
 @dataclass(frozen=True, eq=False)
 class Clip:
     """`expected` maps a dotted path into `MediaInfo`'s JSON ("video.codec", "audio.0.language") to its value.

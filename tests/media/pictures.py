@@ -80,9 +80,13 @@ def dng(
     preview: tuple[int, int] | None = None,
     *,
     cut: bool = False,
+    of: Image.Image | None = None,
 ) -> Path:
-    """A DNG 1.4 as cameras lay it out: a tiny thumbnail first, the mosaic (RGGB, 16 bits) and a JPEG preview below it."""
-    pixels = np.asarray(quarters(width, height)).astype(np.float64) / 255
+    """A DNG 1.4 as cameras lay it out: a tiny thumbnail first, the mosaic (RGGB, 16 bits) and a JPEG preview below it.
+    What was before the camera was `of`, or the quarters.
+    """
+    scene = quarters(width, height) if of is None else of.resize((width, height))
+    pixels = np.asarray(scene).astype(np.float64) / 255
     linear = (np.where(pixels <= 0.04045, pixels / 12.92, ((pixels + 0.055) / 1.055) ** 2.4) * 60000).astype("<u2")
     mosaic = np.empty((height, width), "<u2")
     for (row, column), channel in {(0, 0): 0, (0, 1): 1, (1, 0): 1, (1, 1): 2}.items():
@@ -91,7 +95,7 @@ def dng(
     colours = [number for value in matrix for number in (value, 10_000_000)]
     below = [_raw_page([1 << 27] if cut else mosaic.tobytes(), width, height)]  # far behind the file's end
     if preview is not None:
-        below.append(_preview_page(preview))
+        below.append(_preview_page(scene.resize(preview)))
     small = bytes(3 * 16 * 12)
     first: list[Entry] = [
         (254, 4, [1]), (256, 4, [16]), (257, 4, [12]), (258, 3, [8, 8, 8]), (259, 3, [1]), (262, 3, [2]),
@@ -112,9 +116,9 @@ def _raw_page(mosaic: bytes | list[int], width: int, height: int) -> list[Entry]
     ]  # fmt: skip
 
 
-def _preview_page(size: tuple[int, int]) -> list[Entry]:
-    out = io.BytesIO()
-    quarters(*size).save(out, "JPEG", quality=92)
+def _preview_page(picture: Image.Image) -> list[Entry]:
+    out, size = io.BytesIO(), picture.size
+    picture.save(out, "JPEG", quality=92)
     jpeg = out.getvalue()
     return [
         (254, 4, [1]), (256, 4, [size[0]]), (257, 4, [size[1]]), (258, 3, [8, 8, 8]), (259, 3, [7]), (262, 3, [6]),

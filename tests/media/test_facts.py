@@ -97,3 +97,47 @@ async def test_streams_with_names(namespaces: Sandbox, job: Path, clips: Clips, 
     assert told == [("eng", None, False, 24), ("deu", "Ton", True, 24)]
     assert [(other.kind, other.language) for other in info.others] == [("subtitle", "fra")]
     assert (info.wrapper, info.counts) == ("mkv", {"video": 1, "audio": 2, "subtitle": 1})
+
+
+async def test_a_recorder_tells_the_moment(namespaces: Sandbox, job: Path, clips: Clips, tmp_path: Path) -> None:
+    """A Broadcast Wave: samples since midnight, the day and the time in fields of their own."""
+    stamps = ("origination_date=2024-05-01", "origination_time=10:20:30", f"time_reference={48000 * 36_000 + 24_000}")
+    options = [word for stamp in stamps for word in ("-metadata", stamp)]
+    info = await _told(clips, namespaces, job, tmp_path / "a.wav", "-vn", "-write_bext", "1", *options)
+    assert (info.timecode, info.created) == ("10:00:00.500", "2024-05-01T10:20:30")
+    assert info.audio[0].layout == "stereo", "two channels of which nothing is said are left and right"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.aac", ("-c:a", "aac")),
+        ("a.amr", ("-c:a", "libopencore_amrnb", "-ar", "8000", "-ac", "1", "-b:a", "12.2k")),
+        ("a.mp3", ("-c:a", "libmp3lame", "-q:a", "5", "-write_xing", "0", "-id3v2_version", "3")),
+    ],
+)
+async def test_sound_without_an_index_is_counted(
+    namespaces: Sandbox, job: Path, clips: Clips, tmp_path: Path, name: str, options: tuple[str, ...]
+) -> None:
+    """Its second half is silent and takes fewer bits: what the first frames' bit rate says is far off."""
+    ffmpeg("-i", clips.base, "-vn", "-af", "apad=whole_dur=6", *options, tmp_path / name)
+    info = await identify(FileSource(tmp_path / name), job, namespaces)
+    assert info.duration == pytest.approx(6, abs=0.1)
+    assert info.audio[0].duration == info.duration
+
+
+async def test_dv_has_its_rate(namespaces: Sandbox, job: Path, clips: Clips, tmp_path: Path) -> None:
+    options = ("-vf", "scale=720:576,fps=25", "-pix_fmt", "yuv420p", "-c:a", "pcm_s16le")
+    info = await _told(clips, namespaces, job, tmp_path / "a.dv", *options)
+    assert (_video(info).frame_rate, _video(info).vfr, info.wrapper) == ("25/1", False, "dv")
+
+
+async def test_frames_that_an_edit_list_hides_are_not_counted(
+    namespaces: Sandbox, job: Path, clips: Clips, tmp_path: Path
+) -> None:
+    """A film cut by a phone: what was before the cut is kept where the rest needs it to decode."""
+    ffmpeg("-i", clips.base, "-c:v", "libx264", "-preset", "ultrafast", "-g", "999", "-an", tmp_path / "whole.mp4")
+    ffmpeg("-ss", "1", "-i", tmp_path / "whole.mp4", "-c", "copy", tmp_path / "cut.mp4")
+    info = await identify(FileSource(tmp_path / "cut.mp4"), job, namespaces)
+    assert info.duration == pytest.approx(2, abs=0.05)
+    assert _video(info).frames == 60

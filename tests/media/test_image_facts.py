@@ -17,6 +17,8 @@ from rushes.media.inside import imagefacts
 from rushes.media.sandbox import Sandbox
 from rushes.media.source import FileSource
 
+from .pictures import dng
+
 XMP = b"""<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
 <rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
@@ -96,6 +98,13 @@ async def test_how_deep_pictures_are(namespaces: Sandbox, job: Path, tmp_path: P
         "1.png": (1, False), "16.png": (16, False), "16.tif": (16, False), "8.avif": (8, False), "8.heic": (8, False),
         "8.png": (8, True),
     }  # fmt: skip
+
+
+async def test_camera_raw_tells_its_camera(sandbox: Sandbox, job: Path, tmp_path: Path) -> None:
+    info = await _told(dng(tmp_path / "a.dng", orientation=6), sandbox, job)
+    assert info.image is not None
+    assert info.camera == Camera("Rushes", "Test camera")
+    assert (info.image.exif["Orientation"], info.image.bit_depth) == (6, 16), "the mosaic's depth, not the thumbnail's"
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ def test_aspects() -> None:
     ("codec", "number", "name"),
     [
         ("h264", 41, "4.1"), ("h264", 9, "1b"), ("hevc", 153, "5.1"), ("hevc", 63, "2.1"), ("av1", 0, "2.0"),
-        ("av1", 13, "5.1"), ("vp9", 31, "3.1"), ("mpeg2video", 8, "Main"), ("prores", -99, None), ("h264", 0, None),
+        ("av1", 13, "5.1"), ("vp9", 31, "3.1"), ("mpeg2video", 8, "Main"),
+        ("mpeg2video", 2, "High"), ("prores", -99, None), ("h264", 0, None),
     ],
 )  # fmt: skip
 def test_levels(codec: str, number: int, name: str | None) -> None:

@@ -144,7 +144,9 @@ class MediaInfo:
     duration: float | None = None  # seconds
     bit_rate: int | None = None  # bits per second
     start: float | None = None  # seconds, of the first timestamp
-    timecode: str | None = None  # of the first frame, "10:00:00:00"; ";" before the frames: drop frame
+    timecode: str | None = (
+        None  # of the first frame, "10:00:00:00"; ";" before the frames: drop frame; of sound "10:00:00.000"
+    )
     video: VideoInfo | None = None
     audio: tuple[AudioInfo, ...] = ()
     image: ImageInfo | None = None

@@ -12,6 +12,7 @@ from rushes.media.inside.dump import Dump
 
 _PCM = re.compile(r"pcm_(?:[suf])(\d\d)|pcm_(?:bluray|dvd)")
 _LOSSLESS = {"flac", "alac", "wavpack", "tta", "ape", "tak", "truehd", "mlp", "shorten", "mp4als", "wmalossless"}
+_PLAIN = {"1 channels": "mono", "2 channels": "stereo"}  # of containers that do not say; what everybody means
 _FORMAT_BITS = {"u8": 8, "s16": 16, "s32": 32, "flt": 32, "dbl": 64}
 
 
@@ -26,7 +27,7 @@ def describe(stream: Any, dump: Dump) -> dict[str, Any]:
         "codec": codec,
         "profile": context.profile,
         "channels": stream.channels,
-        "layout": stream.layout.name,
+        "layout": _PLAIN.get(stream.layout.name, stream.layout.name),
         "sample_rate": stream.sample_rate,
         "bit_depth": _bit_depth(codec, context, dump.bits(stream.index)),
         "bit_rate": stream.bit_rate or None,

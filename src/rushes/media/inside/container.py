@@ -4,10 +4,12 @@ as large as its index says.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
 import av
+import av.error
 import av.stream
 
 from rushes.media.inside import tags, talk
@@ -19,6 +21,9 @@ _WORDS = {
 }  # fmt: skip
 _EBML_HEAD = 128  # bytes in which the document type stands
 _OTHERS = 100  # streams that are named one by one
+_FRAMES_ONLY = {"aac", "amr", "mp3"}  # FFmpeg supposes that all of them have the bit rate of the first
+_FIRST_FRAME = 4096  # bytes that hold it, and padding before it
+_COUNTED = 4 * 1024 * 1024  # bytes
 _UNKNOWN_RIFF = 0x7FFF0000
 
 
@@ -94,12 +99,47 @@ def _other(stream: Any) -> dict[str, Any]:
     }
 
 
-def timecode(container: Any, video: Any, frame: Any) -> str | None:
-    """Of the first frame: a timecode track's, the container's, or what the picture itself carries if it is not zero."""
+def timecode(container: Any, video: Any, frame: Any, sounds: list[Any]) -> str | None:
+    """Of the first frame: a timecode track's, the container's, or what the picture itself carries if it is not zero.
+
+    Of a sound recorder's file the samples since midnight (EBU Tech 3285, TimeReference), if they are not zero.
+    """
     tracks = [s.metadata.get("timecode") for s in container.streams if s.type == "data"]
     own = video.metadata.get("timecode") if video is not None else None
     carried = str(frame.metadata.get("timecode", "")) if frame is not None else ""
-    return tags.timecode(own, *tracks, container.metadata.get("timecode"), carried.strip("0:;.") and carried)
+    since = container.metadata.get("time_reference", "")
+    heard = tags.clock(int(since) / sounds[0].sample_rate) if sounds and re.fullmatch(r"[1-9]\d{0,12}", since) else None
+    return tags.timecode(own, *tracks, container.metadata.get("timecode"), carried.strip("0:;.") and carried, heard)
+
+
+def counted(container: Any, stream: Any, reader: Reader) -> float | None:
+    """Seconds of a sound that is nothing but frames, by those frames; of a large one by its beginning. None for others."""
+    name = container.format.name
+    if name not in _FRAMES_ONLY or stream.time_base is None or (name == "mp3" and _indexed(reader)):
+        return None
+    ticks = read = 0
+    try:
+        container.seek(0)
+        for packet in container.demux(stream):
+            ticks, read = ticks + (packet.duration or 0), read + packet.size
+            if read >= _COUNTED:
+                break
+    except av.error.FFmpegError:
+        """What follows is damaged."""
+    seconds: float = ticks * float(stream.time_base)
+    return (seconds * reader.size / read if read >= _COUNTED else seconds) or None
+
+
+def _indexed(reader: Reader) -> bool:
+    """Whether an MP3 says in its first frame how many it has."""
+    position = reader.tell()  # which the open container counts on
+    reader.seek(0)
+    head = reader.read(10)
+    tags = sum((byte & 127) << 7 * (3 - place) for place, byte in enumerate(head[6:])) + 10 if head[:3] == b"ID3" else 0
+    reader.seek(tags)
+    frame = reader.read(_FIRST_FRAME)
+    reader.seek(position)
+    return any(mark in frame for mark in (b"Xing", b"Info", b"VBRI"))
 
 
 def duration(container: Any, used: list[Any]) -> float | None:

@@ -48,11 +48,15 @@ def _describe(file: Any, arguments: dict[str, Any], reader: Reader) -> dict[str,
     word = container.wrapper(file, reader)
     frames = _first_frames(file, video, sounds[:1])
     used = [s for s in (video, *sounds) if s is not None]
-    seconds = container.duration(file, used)
+    counted = container.counted(file, used[0], reader)
+    seconds = counted or container.duration(file, used)
     if seconds is not None and seconds > arguments["max_seconds"]:
         raise talk.Refused(
             "too_long", f"This file lasts {seconds:.0f} s; {arguments['max_seconds']:.0f} s are allowed."
         )
+    heard = [audiofacts.describe(s, dump) for s in sounds]
+    if counted is not None:
+        heard[0]["duration"] = counted
     return {
         "kind": "video" if video is not None else "audio",
         "format": file.format.name,
@@ -62,9 +66,9 @@ def _describe(file: Any, arguments: dict[str, Any], reader: Reader) -> dict[str,
         "duration": seconds,
         "bit_rate": file.bit_rate or None,
         "start": None if file.start_time is None else file.start_time / av.time_base,
-        "timecode": container.timecode(file, video, frames[0] if frames else None),
+        "timecode": container.timecode(file, video, frames[0] if frames else None, sounds),
         "video": videofacts.describe(video, frames, dump) if video is not None else None,
-        "audio": [audiofacts.describe(s, dump) for s in sounds],
+        "audio": heard,
         **container.streams(file, {s.index for s in used}),
         **container.origin(file, video, sounds),
     }

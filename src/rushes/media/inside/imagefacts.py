@@ -165,13 +165,14 @@ def _bit_depth(opened: Opened, reader: Reader, exif: dict[str, Any]) -> int | No
     if opened.format == "avif":
         place = head.find(b"pixi")
         return head[place + 9] if 0 < place < len(head) - 9 else 8
+    if opened.image is None:
+        return opened.raw.bit_depth if opened.raw is not None else None  # EXIF has the thumbnail's
     told = exif.get("BitsPerSample")
-    if opened.image is None or opened.format == "tiff":
+    if opened.format == "tiff":
         values = told if isinstance(told, list) else [told]
         deepest = max((one for one in values if isinstance(one, int)), default=None)
-        if deepest is not None or opened.image is None:
+        if deepest is not None:
             return deepest
-    assert opened.image is not None, "camera raw has returned"
     deep = opened.image.info.get("bit_depth")  # HEIF's
     return deep if isinstance(deep, int) else _MODE_BITS.get(opened.image.mode, 8)
 

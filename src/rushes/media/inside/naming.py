@@ -8,7 +8,7 @@ _STANDARD = [Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)] + [
     Fraction(n) for n in (5, 10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 90, 100, 120, 240)
 ]
 _NEAR = 2e-4  # of a rate: less than half of what 30 and 30000/1001 differ by
-_MPEG2_LEVELS = {4: "High", 6: "High 1440", 8: "Main", 10: "Low"}
+_MPEG2_LEVELS = {4: "High", 6: "High 1440", 8: "Main", 10: "Low", 2: "High", 5: "Main"}  # the last two of 4:2:2
 _ASPECTS = (Fraction(16, 9), Fraction(4, 3), Fraction(9, 16), Fraction(3, 4), Fraction(1), Fraction(3, 2))
 
 

@@ -25,7 +25,8 @@ def _exif(reader: Reader) -> Image.Exif:
     reader.seek(0)
     if reader.read(4) in {b"II*\0", b"MM\0*"}:
         try:
-            exif.load_from_fp(cast("IO[bytes]", reader), 0)
+            reader.seek(0)
+            exif.load_from_fp(cast("IO[bytes]", reader))
         except (OSError, ValueError, SyntaxError, TypeError, KeyError):
             return Image.Exif()
     return exif
@@ -50,6 +51,7 @@ class Raw:
         self.raw_width, self.raw_height = int(sizes.raw_width), int(sizes.raw_height)
         self.flip = int(sizes.flip)
         self.exif = _exif(reader)
+        self.bit_depth = int(self._raw.white_level).bit_length() or None  # of a photosite
         turned = self.flip in {5, 6}
         self.width = int(sizes.height if turned else sizes.width)
         self.height = int(sizes.width if turned else sizes.height)

@@ -13,6 +13,7 @@ _ISO_6709 = re.compile(r"([+-]\d{1,3}(?:\.\d+)?)([+-]\d{1,3}(?:\.\d+)?)([+-]\d+(
 _STAMP = re.compile(
     r"(\d{4})[-:](\d\d)[-:](\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(?:\.\d{1,9})?\s*(Z|UTC|[+-]\d\d:?\d\d)?)?"
 )
+_CLOCK = re.compile(r"\d\d:\d\d:\d\d")
 _TIMECODE = re.compile(r"\d\d:\d\d:\d\d[:;.]\d\d\d?")
 
 # In the order of trust. Keys are compared in lower case: Matroska writes them in capitals.
@@ -54,6 +55,8 @@ def found(*tables: Mapping[str, str]) -> dict[str, Any]:
         for key, value in cleaned(table).items():
             merged.setdefault(key.lower(), value)
     camera = {name: _first(merged, keys) for name, keys in _CAMERA.items()}
+    if _CLOCK.fullmatch(merged.get("creation_time", "")):  # a Broadcast Wave has day and time apart
+        merged["creation_time"] = f"{merged.get('date', '')}T{merged['creation_time']}"
     stamps = (stamp(merged[key]) for key in _CREATED if key in merged)
     return {
         "created": next((one for one in stamps if one), None),
@@ -94,6 +97,13 @@ def place(value: str) -> dict[str, float | None] | None:
     if abs(latitude) > 90 or abs(longitude) > 180:
         return None
     return {"latitude": latitude, "longitude": longitude, "altitude": float(match[3]) if match[3] else None}
+
+
+def clock(seconds: float) -> str | None:
+    """Seconds since midnight as "10:00:00.000"; None for more than a day."""
+    whole, thousandths = divmod(round(seconds * 1000), 1000)
+    day = f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}.{thousandths:03d}"
+    return day if whole < 86400 else None
 
 
 def timecode(*candidates: str | None) -> str | None:

@@ -17,9 +17,13 @@ from rushes.media.inside.dump import Dump
 _MOST_RATE = 1000  # frames a second; beyond it is no rate
 _INDEXED = 500_000  # entries of an index that are looked at
 _FIELDS: dict[int, str] = {2: "tff", 4: "tff", 3: "bff", 5: "bff"}  # AVFieldOrder
-_ALWAYS_PROGRESSIVE = {"vp8", "vp9", "av1", "theora", "gif", "apng", "webp", "vp6f", "flv1", "cinepak"}
+_ALWAYS_PROGRESSIVE = {
+    "vp8", "vp9", "av1", "theora", "gif", "apng", "webp", "vp6f", "flv1", "h261", "h263",
+    "cinepak", "wmv1", "wmv2", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3",
+}  # fmt: skip
 # Whose frames say themselves whether they are interlaced. Of others only the container may say so.
-_TELLING = {"h264", "hevc", "mpeg2video", "mpeg4", "vc1", "wmv3", "dvvideo", "prores", "dnxhd", "mpeg1video", "vvc"}
+_TELLING = {"h264", "hevc", "mpeg2video", "mpeg4", "vc1", "wmv3", "dvvideo", "prores", "dnxhd", "mpeg1video", "vvc",
+            "mjpeg"}  # fmt: skip
 
 
 def describe(stream: Any, frames: Sequence[Any], dump: Dump) -> dict[str, Any]:
