@@ -1,6 +1,6 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Everything is installed into .venv by scripts/setup.sh.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint long conformance bench bench-core bench-client bench-media lock clean
+.PHONY: help setup demo test lint long conformance corpus bench bench-core bench-client bench-media lock clean
 
 PY := .venv/bin/python
 ROUNDS ?= 1
@@ -34,6 +34,9 @@ conformance: setup  ## The storage suite against STORE=seaweedfs, swift, ceph or
 	RUSHES_TEST_STORES=$(if $(filter all,$(STORE)),seaweedfs$(comma)swift$(comma)ceph,$(STORE)) \
 	RUSHES_STORES_TABLE=$(if $(filter all,$(STORE)),docs/stores.md) $(PY) -m pytest tests/conformance
 
+corpus: setup  ## Make a hundred good files, compare what is found in them and made of them; writes docs/corpus.md.
+	$(PY) -m tests.corpus
+
 bench: setup  ## Measure against named peers; see bench/RESULTS.md.
 	$(PY) bench/signer.py
 
@@ -55,4 +58,4 @@ lock:  ## Renew requirements.lock from pyproject.toml (versions and hashes only)
 		--generate-hashes --no-header --no-annotate --upgrade --output-file requirements.lock
 
 clean:  ## Remove what setup and tests made.
-	rm -rf .venv .stores .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .stores .corpus .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist

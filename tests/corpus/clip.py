@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -29,14 +29,6 @@ class Sources(Protocol):
     def scratch(self) -> Path:
         """For files on the way."""
         ...
-
-
-@dataclass(frozen=True)
-class About:
-    """A number that can only be estimated: the file has no index. `share` is how far off it may be."""
-
-    value: float
-    share: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +59,7 @@ class Encoded:
     master: str
     arguments: tuple[str, ...]
     before: tuple[str, ...] = ()
-    after: Callable[[Path], None] | None = field(default=None)
+    after: Callable[[Path], None] | None = None
 
     def __call__(self, path: Path, sources: Sources) -> None:
         ffmpeg(*self.before, "-i", sources.film(self.master), *self.arguments, path)

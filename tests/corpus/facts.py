@@ -11,7 +11,7 @@ from typing import Any
 from rushes.media.identify import identify
 from rushes.media.sandbox import Sandbox
 from rushes.media.source import FileSource
-from tests.corpus.clip import About, Clip
+from tests.corpus.clip import Clip
 from tests.corpus.known import known
 from tests.corpus.readers import agree
 
@@ -49,8 +49,6 @@ def at(info: Any, fact: str) -> Any:
 
 
 def same(fact: str, wanted: Any, found: Any) -> bool:
-    if isinstance(wanted, About):
-        return isinstance(found, float | int) and abs(found - wanted.value) <= wanted.value * wanted.share
     if isinstance(wanted, float | int) and isinstance(found, float | int) and not isinstance(wanted, bool):
         return abs(wanted - found) <= (_SECONDS if fact in _ROUGH else abs(wanted) * _SHARE)
     if isinstance(wanted, list | tuple) and isinstance(found, list | tuple):
@@ -81,11 +79,15 @@ class Unlike:
 
 
 def unlike(clip: Clip, reader: str, info: dict[str, Any], theirs: dict[str, Any]) -> list[Unlike]:
-    """Of all the facts that the reader answers, but for frames that only a reader of the whole file can count."""
-    uncounted = {"video.frames"} if at(info, "video.frames") is None else set()
-    pairs = [(fact, at(info, fact), value) for fact, value in theirs.items() if fact not in uncounted]
+    """Of all the facts that the reader answers and that can be compared."""
     return [
-        Unlike(fact, ours, value, known(clip.name, reader, fact))
-        for fact, ours, value in pairs
-        if not agree(fact, ours, value)
+        Unlike(fact, at(info, fact), value, known(clip.name, reader, fact))
+        for fact, value in comparable(info, theirs).items()
+        if not agree(fact, at(info, fact), value)
     ]
+
+
+def comparable(info: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """What another reader says, but for frames that only a reader of the whole file can count."""
+    uncounted = {"video.frames"} if at(info, "video.frames") is None else set()
+    return {fact: value for fact, value in theirs.items() if fact not in uncounted}

@@ -232,7 +232,7 @@ _BROADCAST = (
 )  # fmt: skip
 
 _OPEN = (
-    film("languages.mkv", "bunny", "three languages with titles, 5.1, chapters",
+    film("languages.mkv", "bunny", "three languages with titles, 5.1",
          (*_X264, "-map", "0:v", "-map", "0:a", "-map", "0:a", "-map", "0:a", "-c:a:0", "ac3", "-c:a:1", "libvorbis", "-ac:a:1",
           "2", "-c:a:2", "libopus", "-ac:a:2", "1", "-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=deu",
           "-metadata:s:a:1", "title=Regiekommentar", "-metadata:s:a:2", "language=jpn"),

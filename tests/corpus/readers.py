@@ -290,6 +290,8 @@ def _exiftool(path: Path) -> dict[str, Any]:
         raise Missing("ExifTool needs perl")
     command = ["perl", str(_program()), "-j", "-n", "-G1", "-api", "largefilesupport=1", "--", str(path)]
     ended = subprocess.run(command, check=False, capture_output=True, timeout=120)
+    if b"Can't locate" in ended.stderr:  # Debian's perl-base lacks parts of Perl's library
+        raise Missing(f"ExifTool needs more of Perl: {ended.stderr.decode(errors='replace')[:200]}")
     told: dict[str, Any] = json.loads(ended.stdout)[0]
     return told
 

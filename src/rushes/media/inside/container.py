@@ -21,7 +21,17 @@ _WORDS = {
 }  # fmt: skip
 _EBML_HEAD = 128  # bytes in which the document type stands
 _OTHERS = 100  # streams that are named one by one
-_FRAMES_ONLY = {"aac", "amr", "mp3"}  # FFmpeg supposes that all of them have the bit rate of the first
+_FRAMES_ONLY = {
+    "aac",
+    "loas",
+    "amr",
+    "mp3",
+    "ac3",
+    "eac3",
+    "dts",
+    "truehd",
+    "mlp",
+}  # FFmpeg supposes that all of them have the bit rate of the first
 _FIRST_FRAME = 4096  # bytes that hold it, and padding before it
 _COUNTED = 4 * 1024 * 1024  # bytes
 _UNKNOWN_RIFF = 0x7FFF0000

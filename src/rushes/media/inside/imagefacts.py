@@ -12,7 +12,7 @@ from xml.parsers import expat
 
 from PIL import ExifTags, Image, ImageCms, IptcImagePlugin
 
-from rushes.media.inside import tags
+from rushes.media.inside import rawkind, tags
 from rushes.media.inside.picture import ALPHA, BROKEN, Opened
 from rushes.media.inside.reader import Reader
 
@@ -166,7 +166,7 @@ def _bit_depth(opened: Opened, reader: Reader, exif: dict[str, Any]) -> int | No
         place = head.find(b"pixi")
         return head[place + 9] if 0 < place < len(head) - 9 else 8
     if opened.image is None:
-        return opened.raw.bit_depth if opened.raw is not None else None  # EXIF has the thumbnail's
+        return rawkind.bit_depth(reader)  # EXIF has the thumbnail's
     told = exif.get("BitsPerSample")
     if opened.format == "tiff":
         values = told if isinstance(told, list) else [told]

@@ -51,7 +51,6 @@ class Raw:
         self.raw_width, self.raw_height = int(sizes.raw_width), int(sizes.raw_height)
         self.flip = int(sizes.flip)
         self.exif = _exif(reader)
-        self.bit_depth = int(self._raw.white_level).bit_length() or None  # of a photosite
         turned = self.flip in {5, 6}
         self.width = int(sizes.height if turned else sizes.width)
         self.height = int(sizes.width if turned else sizes.height)

@@ -11,7 +11,7 @@ from rushes.media.inside.reader import Reader
 
 _MOST_DIRECTORIES = 16
 _MOST_ENTRIES = 512
-_PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 262, 330, 50706
+_BITS, _PHOTOMETRIC, _SUB_IFDS, _DNG_VERSION = 258, 262, 330, 50706
 _MOSAIC, _LINEAR = 32803, 34892  # values of photometric interpretation: a colour filter array, demosaiced raw
 _HEADS = {
     0: (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"\0MRM", b"FOVb"),
@@ -31,6 +31,17 @@ def format_of(reader: Reader) -> str | None:
     if any(tag == _DNG_VERSION for tag, _ in tags):
         return "dng"
     return "raw" if any(tag == _PHOTOMETRIC and value in {_MOSAIC, _LINEAR} for tag, value in tags) else None
+
+
+def bit_depth(reader: Reader) -> int | None:
+    """Of a photosite, where a TIFF tells: LibRaw would have to unpack the picture to know it."""
+    reader.seek(0)
+    for directory in _directories(reader, reader.read(32)):
+        told = dict(directory)
+        if told.get(_PHOTOMETRIC) in {_MOSAIC, _LINEAR}:
+            bits = told.get(_BITS, 0)
+            return bits if 1 <= bits <= 32 else None  # else the place where three numbers stand
+    return None
 
 
 def _directories(reader: Reader, head: bytes) -> Iterator[list[tuple[int, int]]]:
