@@ -96,7 +96,7 @@ def _hls_js() -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(PLAYER / name, directory / name)
-    _run(*npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=directory, env=trusting())
+    run(*npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=directory, env=trusting())
     return script
 
 
