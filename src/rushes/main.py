@@ -316,7 +316,7 @@ async def _work(settings: Settings) -> int:
             bench = Bench(scratch.directory, await detect(), settings.scratch_bytes)
             log.info("media tools run confined: %s", bench.sandbox.describe())
             await try_encoders(bench.sandbox, (settings.video_encoder, settings.video_second), settings.video_device)
-            engine = Engine(settings, worker_id, workflows(context, bench))
+            engine = Engine(settings, worker_id, context.db, workflows(context, bench))
             await engine.start()
             log.info("worker %s is ready", worker_id)
             async with (

@@ -15,7 +15,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from rushes.cli import exits
+from rushes.cli.view import process_words, under_way
 from rushes.client import Client
+from rushes.model import OverallStatus
 from rushes.wire import BeginUpload, NewTitle
 from tests.cli.conftest import Person, Rushes
 from tests.cli.terminal import on_a_terminal
@@ -163,6 +165,28 @@ def test_following_outlives_a_server_that_is_away_for_a_moment(ann: Person, stac
         _, said = following.communicate(timeout=60)
     assert following.returncode == exits.REFUSED
     assert "ended as deleted" in said or "ended as aborted" in said
+
+
+SPANS = """WITH asset AS (
+    UPDATE assets SET state = 'processing', job_id = gen_random_uuid() WHERE id = %s RETURNING *
+), run AS (
+    INSERT INTO jobs (id, tenant, creator, asset_id, type, state, progress, created_at)
+    SELECT job_id, tenant, creator, id, 'process', 'running', 0.43, now() FROM asset RETURNING *
+) INSERT INTO jobs (id, parent_id, tenant, creator, asset_id, type, number, state, progress, created_at)
+SELECT gen_random_uuid(), run.id, tenant, creator, asset_id, 'encode', n,
+CASE WHEN n <= 60 THEN 'running' ELSE 'queued' END, CASE WHEN n <= 60 THEN 0.5 ELSE 0 END, now()
+FROM run, generate_series(1, 130) AS n RETURNING asset_id"""
+
+
+def test_a_run_of_more_stages_than_a_page_holds_is_told_of(ann: Person, stack: Stack) -> None:
+    begun = begin(ann.client, "long.mov")
+    made = stack.rows(SPANS, begun.asset_id)
+    assert len(made) == 130
+    status = ann.client.uploads.status(begun.upload_id).model_copy(update={"status": OverallStatus.PROCESSING})
+    jobs = under_way(ann.client, status)
+    assert len(jobs) == 61
+    assert process_words(status, jobs) == "processing 43%: 60 × encode 50%"
+    stack.rows("UPDATE jobs SET state = 'cancelled' WHERE asset_id = %s RETURNING 1", begun.asset_id)
 
 
 def _aborted(client: Client, upload_id: UUID) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import random
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -128,13 +130,31 @@ def test_no_segment_is_longer_than_the_target_once_rounded(longest: float, targe
 
 
 def test_two_days_are_a_playlist_of_a_few_megabytes() -> None:
-    count = 43_200
-    text = playlist.media(Segments(800, (1_000_000,) * count, (4.0,) * count), URL * 5)
-    assert len(text) < 3_500_000
-    assert text.count("#EXTINF:") == text.count("\n{$file}\n") == count
-    assert text.count("https://") == 5  # said once
-    assert text.index("#EXT-X-DEFINE:") < text.index("{$file}")
-    assert "#EXT-X-VERSION:8\n" in text
+    """Packed once, read by anybody with a URL of their own, with gzip or without."""
+    count, chance = 43_200, random.Random(7)
+    laid = Segments(
+        800, [chance.randrange(10**7) for _ in range(count)], [chance.choice((4.0, 3.96)) for _ in range(count)]
+    )
+    packed = playlist.packed(laid)
+    assert packed is not None
+    for url in (URL, URL * 5):
+        long = playlist.Long(packed, url)
+        assert gzip.decompress(long.gzipped()) == long.text()
+        assert len(long.gzipped()) < 700_000
+        text = long.text().decode()
+        assert len(text) < 3_500_000
+        assert text.count("#EXTINF:") == text.count("\n{$file}\n") == count
+        assert text.count("https://") == url.count("https://")  # said once
+        assert text.startswith("#EXTM3U\n#EXT-X-VERSION:8\n#EXT-X-DEFINE:")
+        assert text.replace(f'#EXT-X-DEFINE:NAME="file",VALUE="{url}"\n', "").replace("{$file}", url).replace(
+            "VERSION:8", "VERSION:7"
+        ) == playlist.media(laid, url)
+
+
+def test_short_playlists_do_without_variables() -> None:
+    count = playlist.MANY_SEGMENTS
+    assert playlist.packed(Segments(800, [1] * count, [4.0] * count)) is None
+    assert playlist.packed(Segments(800, [1] * (count + 1), [4.0] * (count + 1))) is not None
 
 
 def test_sheets_of_tiles_are_linked_and_nothing_else_is() -> None:

@@ -55,11 +55,16 @@ async def read_media_playlist(ctx: Ctx, token: Token, asset_id: UUID, name: Name
     return await _answer(request, await playback.media(ctx, token, asset_id, f"{name}.m3u8"), playlist.CONTENT_TYPE)
 
 
-async def _answer(request: Request, text: str, content_type: str) -> Response:
-    body, headers = text.encode(), dict(HEADERS)
-    if len(body) > SMALL and "gzip" in request.headers.get("accept-encoding", ""):
-        # Level 1: the same URL on every line shrinks to a hundredth all the same.
-        body = gzip.compress(body, 1) if len(body) < AT_ONCE else await asyncio.to_thread(gzip.compress, body, 1)
+async def _answer(request: Request, text: str | playlist.Long, content_type: str) -> Response:
+    headers, zips = dict(HEADERS), "gzip" in request.headers.get("accept-encoding", "")
+    if isinstance(text, playlist.Long):
+        body = text.gzipped() if zips else await asyncio.to_thread(text.text)
+    else:
+        body = text.encode()
+        zips = zips and len(body) > SMALL
+        if zips:  # level 1: the same URL on every line shrinks to a hundredth all the same
+            body = gzip.compress(body, 1) if len(body) < AT_ONCE else await asyncio.to_thread(gzip.compress, body, 1)
+    if zips:
         headers["Content-Encoding"] = "gzip"
     return Response(body, headers=headers, media_type=content_type)
 

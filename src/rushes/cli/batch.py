@@ -18,7 +18,7 @@ from rushes.cli import asset as asset_page
 from rushes.cli import exits, words
 from rushes.cli.connect import Link
 from rushes.cli.overview import NoView, Overview, open_overview
-from rushes.cli.view import View, open_view
+from rushes.cli.view import View, open_view, under_way
 from rushes.client import JobState, Overall, Stopped
 from rushes.client.folder import Listing, Skipped
 from rushes.client.job import Job
@@ -231,8 +231,7 @@ class Batch:
 
         def on_status(status: StatusView) -> None:
             if view is not None:
-                jobs = link.client.jobs.page(asset_id=asset_id).items if status.status == "processing" else []
-                view.processing(status, jobs)
+                view.processing(status, under_way(link.client, status))
 
         try:
             line.asset = link.client.wait(asset_id, on_status=on_status)

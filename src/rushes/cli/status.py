@@ -23,7 +23,7 @@ from rushes.cli.exits import printable
 from rushes.cli.find import status_of
 from rushes.cli.interrupt import interruptible
 from rushes.cli.options import Json, Server, Token, an_id
-from rushes.cli.view import has_bars, process_words
+from rushes.cli.view import has_bars, process_words, under_way
 from rushes.client import ENDED, Client, Stopped
 from rushes.errors import Rejected, Unavailable
 from rushes.model import AssetState, OverallStatus, UploadState
@@ -76,7 +76,7 @@ def _followed(client: Client, id_: UUID, cancel: threading.Event, told: Callable
     while True:
         try:
             found = status_of(client, id_)
-            told(_words(found, _jobs(client, found)))
+            told(_words(found, under_way(client, found)))
             answered_at = time.monotonic()
             if found.status in ENDED:
                 return found
@@ -107,10 +107,6 @@ def _telling(console: Console, *, quiet: bool) -> Iterator[Callable[[str], None]
             yield lambda text: spinner.update(Text(printable(text)))
     else:
         yield line
-
-
-def _jobs(client: Client, found: StatusView) -> Sequence[JobView]:
-    return client.jobs.page(asset_id=found.asset_id).items if found.status is OverallStatus.PROCESSING else []
 
 
 def _words(found: StatusView, jobs: Sequence[JobView]) -> str:

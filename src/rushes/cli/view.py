@@ -13,7 +13,8 @@ from rich.text import Text
 
 from rushes.cli import words
 from rushes.cli.exits import one_line, printable
-from rushes.client import Progress
+from rushes.client import Client, Progress
+from rushes.model import JobState, OverallStatus
 from rushes.wire import JobView, StatusView
 
 LINE_EVERY = 5.0  # seconds between two lines about the same thing
@@ -93,7 +94,7 @@ class LineView:
             self.say(upload_words(progress))
 
     def processing(self, status: StatusView, jobs: Sequence[JobView]) -> None:
-        if self._rhythm.is_due(f"{status.status} {[job.type for job in running(jobs)]}"):
+        if self._rhythm.is_due(f"{status.status} {sorted({job.type for job in jobs})}"):
             self.say(process_words(status, jobs))
 
     def close(self) -> None:
@@ -141,21 +142,30 @@ def upload_words(progress: Progress) -> str:
     return ", ".join(words_)
 
 
+def under_way(client: Client, status: StatusView) -> list[JobView]:
+    """The asset's run and its stages that are worked on; a long source has hundreds more that wait or are done."""
+    if status.status is not OverallStatus.PROCESSING:
+        return []
+    return list(client.jobs.all(asset_id=status.asset_id, status=JobState.RUNNING))
+
+
 def process_words(status: StatusView, jobs: Sequence[JobView]) -> str:
-    """processing 43 %: encode 51 %, sound 80 %"""
+    """processing 43 %: 3 × encode 51 %, sound 80 %"""
     if status.status == "ingested":
         return "verified and stored; waiting for a worker"
     whole = progress_of(jobs)
     percent = "" if whole is None else f" {whole:.0%}"
-    stage = ", ".join(f"{STAGES.get(job.type, job.type)} {job.progress:.0%}" for job in running(jobs))
+    stages: dict[str, list[float]] = {}
+    for job in jobs:
+        if job.parent_id is not None:
+            stages.setdefault(STAGES.get(job.type, job.type), []).append(job.progress)
+    stage = ", ".join(
+        f"{f'{len(made)} × ' if len(made) > 1 else ''}{name} {sum(made) / len(made):.0%}"
+        for name, made in stages.items()
+    )
     return f"{status.status}{percent}{f': {stage}' if stage else ''}"
 
 
 def progress_of(jobs: Sequence[JobView]) -> float | None:
     """How far the newest run is, all its stages taken together; it never goes backwards."""
     return next((job.progress for job in jobs if job.parent_id is None), None)
-
-
-def running(jobs: Sequence[JobView]) -> list[JobView]:
-    """The stages that are being worked on."""
-    return [job for job in jobs if job.status == "running" and job.parent_id is not None]

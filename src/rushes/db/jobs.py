@@ -74,6 +74,23 @@ async def children(conn: Conn, job_id: UUID, *, lock: bool = False) -> list[Job]
     return await fetch_all(conn, JOB, query, {"id": job_id})
 
 
+async def open_since(
+    conn: Conn, before: datetime, after: UUID | None, limit: int, *, only: UUID | None = None
+) -> list[Job]:
+    """Jobs begun before a moment that somebody ought to work on, the oldest first, younger than `after`.
+
+    A run is its asset's, and none of its stages is open: those go on by themselves, and the run with the last of them.
+    """
+    query = f"""SELECT {COLUMNS} FROM jobs WHERE state IN ('queued', 'running') AND created_at <= %(before)s
+        AND (%(only)s::uuid IS NULL OR id = %(only)s) AND (%(after)s::uuid IS NULL OR id > %(after)s)
+        AND (parent_id IS NOT NULL OR (
+            EXISTS (SELECT FROM assets a WHERE a.id = asset_id AND a.job_id = jobs.id AND a.state = 'processing')
+            AND NOT EXISTS (SELECT FROM jobs c WHERE c.parent_id = jobs.id AND c.state IN ('queued', 'running'))))
+        ORDER BY id LIMIT %(limit)s"""
+    args = {"before": before, "after": after, "limit": limit, "only": only}
+    return await fetch_all(conn, JOB, query, args)
+
+
 async def claim(conn: Conn, job_id: UUID, epoch: int, now: datetime) -> Job | None:
     """Make the run with this epoch the job's owner; None when the job is over and nobody may run it."""
     query = f"""UPDATE jobs SET epoch = %(epoch)s, state = 'running', started_at = COALESCE(started_at, %(now)s),

@@ -41,6 +41,9 @@ class Engine(Protocol):
     async def under_way(self, conn: Conn, ids: Sequence[str]) -> bool:
         """Whether any workflow of these ids, or of one that goes on with "-" after such, waits or runs."""
 
+    async def at_rest(self, conn: Conn, ids: Sequence[str]) -> set[str]:
+        """Those of these ids of which `under_way` is false. Each is a name, "-" and a UUID."""
+
     async def known(self, conn: Conn, id_: str) -> bool:
         """Whether the workflow was ever started, as far as that is remembered."""
 

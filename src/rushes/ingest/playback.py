@@ -118,7 +118,7 @@ async def master(ctx: Context, token: str, asset_id: UUID) -> str:
     return playlist.master(rows)
 
 
-async def media(ctx: Context, token: str, asset_id: UUID, name: str) -> str:
+async def media(ctx: Context, token: str, asset_id: UUID, name: str) -> str | playlist.Long:
     """The playlist of one rendition, `name` as the master playlist has it. Raises as `master` does."""
     opened = read(ctx, token, asset_id)
     rows = playlist.playable(await _readable(ctx, opened))
@@ -126,10 +126,11 @@ async def media(ctx: Context, token: str, asset_id: UUID, name: str) -> str:
     if row is None:
         raise _absent()
     async with ctx.db.reading() as conn:
-        laid = (await segments.of(conn, [row.id])).get(row.id)
-    if laid is None:
+        found = await segments.of(conn, row.id)
+    if found is None:
         raise _absent()
-    return playlist.media(laid, _link(await ctx.storage.signer(), row, opened, ctx.now()))
+    url = _link(await ctx.storage.signer(), row, opened, ctx.now())
+    return playlist.Long(found, url) if isinstance(found, bytes) else playlist.media(found, url)
 
 
 async def thumbnails(ctx: Context, token: str, asset_id: UUID) -> str:

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import math
 import re
+import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from awscrt.checksums import combine_crc32
 
 from rushes.model import Rendition, Segments
 
@@ -19,6 +23,10 @@ FIRST_BITS = 2_500_000  # a second: what a player is offered first has at most s
 # From here on the URL is a variable of the playlist: 43,000 lines of 500 bytes would be 20 MB. Shorter playlists do without,
 # since not every player knows variables (hls.js, Safari, Shaka and ExoPlayer do, FFmpeg does not).
 MANY_SEGMENTS = 5_000
+VARIABLE = "file"
+_GZIP_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"  # deflated, no name, no time, of any system (RFC 1952)
+_LAST_BLOCK = b"\x03\0"  # an empty one (RFC 1951, section 3.2.6)
+_ENDING = struct.Struct("<II")  # CRC-32, length
 _UNQUOTABLE = re.compile(r'["\x00-\x1f\x7f]')
 
 
@@ -57,24 +65,65 @@ def master(rows: Sequence[Rendition]) -> str:
 
 
 def media(laid: Segments, url: str) -> str:
-    """The media playlist of one file, which is complete."""
-    variable = len(laid.lengths) > MANY_SEGMENTS
-    head = [
-        "#EXTM3U",
-        f"#EXT-X-VERSION:{8 if variable else 7}",
-        *([f'#EXT-X-DEFINE:NAME="file",VALUE="{url}"'] if variable else []),
+    """The media playlist of one file, which is complete and not of many segments."""
+    return "\n".join(["#EXTM3U", "#EXT-X-VERSION:7", *_lines(laid, url)])
+
+
+def packed(laid: Segments) -> bytes | None:
+    """What a `Long` playlist of this file is made of, for good; None: its playlist is not long."""
+    if len(laid.lengths) <= MANY_SEGMENTS:
+        return None
+    text = "\n".join(_lines(laid, f"{{${VARIABLE}}}")).encode()
+    return _deflated(text) + _ENDING.pack(zlib.crc32(text), len(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Long:
+    """The media playlist of a file of many segments: only where the URL is defined it differs from one reader to the next.
+
+    `packed` is deflated up to a byte's edge, without an end, and followed by the CRC-32 and the length of the text (RFC 1951,
+    1952): what is gzipped for a reader is the head alone.
+    """
+
+    packed: bytes
+    url: str
+
+    def gzipped(self) -> bytes:
+        head = self._head()
+        crc, size = _ENDING.unpack_from(self.packed, len(self.packed) - _ENDING.size)
+        whole = _ENDING.pack(combine_crc32(zlib.crc32(head), crc, size), (len(head) + size) & 0xFFFFFFFF)
+        return b"".join([_GZIP_HEAD, _deflated(head), self._rest(), _LAST_BLOCK, whole])
+
+    def text(self) -> bytes:
+        return self._head() + zlib.decompressobj(-zlib.MAX_WBITS).decompress(self._rest())
+
+    def _rest(self) -> bytes:
+        return self.packed[: -_ENDING.size]
+
+    def _head(self) -> bytes:
+        return f'#EXTM3U\n#EXT-X-VERSION:8\n#EXT-X-DEFINE:NAME="{VARIABLE}",VALUE="{self.url}"\n'.encode()
+
+
+def _lines(laid: Segments, url: str) -> list[str]:
+    """All lines but those that only a long playlist has otherwise."""
+    lines = [
         "#EXT-X-INDEPENDENT-SEGMENTS",
         f"#EXT-X-TARGETDURATION:{max(1, math.floor(max(laid.seconds) + 0.5))}",
         "#EXT-X-MEDIA-SEQUENCE:0",
         "#EXT-X-PLAYLIST-TYPE:VOD",
-        f'#EXT-X-MAP:URI="{"{$file}" if variable else url}",BYTERANGE="{laid.init}@0"',
+        f'#EXT-X-MAP:URI="{url}",BYTERANGE="{laid.init}@0"',
     ]
-    tail = "{$file}" if variable else url
-    lines, start = [], laid.init
+    start = laid.init
     for length, seconds in zip(laid.lengths, laid.seconds, strict=True):
-        lines.append(f"#EXTINF:{seconds:.6f},\n#EXT-X-BYTERANGE:{length}@{start}\n{tail}")
+        lines.append(f"#EXTINF:{seconds:.6f},\n#EXT-X-BYTERANGE:{length}@{start}\n{url}")
         start += length
-    return "\n".join([*head, *lines, "#EXT-X-ENDLIST", ""])
+    return [*lines, "#EXT-X-ENDLIST", ""]
+
+
+def _deflated(text: bytes) -> bytes:
+    """Raw, and ended so that what was deflated elsewhere may follow."""
+    made = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return made.compress(text) + made.flush(zlib.Z_FULL_FLUSH)
 
 
 def _tracks(rows: Sequence[Rendition]) -> list[Track]:

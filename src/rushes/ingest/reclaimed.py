@@ -29,6 +29,7 @@ class Kind(StrEnum):
     LOST_ORIGINALS = "lost_originals"  # of uploads that came to nothing, or of deleted assets
     WARNED = "warned_uploads"  # they expire soon
     RESUMED = "resumed_finalizations"  # whose workflow was gone
+    RESTARTED = "restarted_jobs"  # of processing, whose workflow was gone
     ABANDONED = "newly_abandoned_uploads"  # without progress
     SLICES = "forgotten_slices"  # rows
     EVENTS = "forgotten_events"  # rows

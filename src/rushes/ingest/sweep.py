@@ -1,7 +1,7 @@
 """The sweep: what was given up, forgotten or outlived its time is found, counted and removed.
 
 1. `expire`, `warn`, `abandon` – open uploads without progress (rows; what storage holds of the expired goes durably);
-   `resume` – finalizing that nobody does any more.
+   `resume` – finalizing, `restart` – processing that nobody does any more.
 2. `multiparts`, `incoming` – what storage holds for no session, by listing.
 3. `renditions`, `originals` – what rows say nobody needs, asset by asset.
 4. `prune` – old events, old reports, the engine's old workflows.
@@ -24,6 +24,7 @@ from rushes.errors import Problem
 from rushes.ingest.context import Context, Work
 from rushes.ingest.expiry import abandon, expire, measure_abandoned, warn
 from rushes.ingest.losers import originals, renditions
+from rushes.ingest.lost import restart
 from rushes.ingest.orphans import incoming, multiparts
 from rushes.ingest.reclaimed import RECLAIMED, Kind, Tally
 from rushes.ingest.retention import prune
@@ -38,6 +39,7 @@ STEPS: Mapping[str, Callable[[Sweep], Awaitable[None]]] = {
     "warn": warn,
     "abandon": abandon,
     "resume": resume,
+    "restart": restart,
     "multiparts": multiparts,
     "incoming": incoming,
     "renditions": renditions,

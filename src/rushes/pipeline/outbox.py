@@ -58,6 +58,15 @@ class SqlEngine:
         row = await cursor.fetchone()
         return row is not None and bool(row[0])
 
+    async def at_rest(self, conn: Conn, ids: Sequence[str]) -> set[str]:
+        cursor = await conn.execute(
+            f"""SELECT id FROM unnest(%s::text[]) AS id WHERE id NOT IN (
+                SELECT substring(workflow_uuid FROM '^[a-z]+-[0-9a-f-]{{36}}') AS found FROM dbos.workflow_status
+                WHERE {UNDER_WAY} AND workflow_uuid ~ '^[a-z]+-[0-9a-f-]{{36}}')""".encode(),  # noqa: S608
+            [list(ids)],
+        )
+        return {str(row[0]) for row in await cursor.fetchall()}
+
     async def known(self, conn: Conn, id_: str) -> bool:
         cursor = await conn.execute("SELECT FROM dbos.workflow_status WHERE workflow_uuid = %s", [id_])
         return await cursor.fetchone() is not None

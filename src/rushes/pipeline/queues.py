@@ -18,8 +18,8 @@ class QueueSpec:
     """A queue. `per_worker` is how many of its workflows one worker runs at once; None takes the worker's job limit.
 
     Of a queue that is `by_tenant` a worker runs so many for one tenant, and `for_others` more when others wait too.
-    An idle worker looks every `look_seconds`: often where a person waits, seldom where nobody does, since each look is a
-    transaction.
+    A worker that has no place for what waits looks again every `look_seconds`: often where a person waits, seldom where
+    nobody does, since each look is a transaction or more.
     """
 
     name: str

@@ -9,6 +9,7 @@ from pathlib import Path
 from rushes import checksum
 from rushes.db import jobs, renditions, segments
 from rushes.ingest.context import Context
+from rushes.ingest.playlist import packed
 from rushes.media.outputs import Output
 from rushes.model import Asset, Json, Rendition, Segments, new_id
 from rushes.pipeline.agenda import LATE
@@ -25,7 +26,7 @@ async def store(ctx: Context, own: Ownership, asset: Asset, made: Sequence[Outpu
     """
     place = ctx.storage.renditions
     assert own.job.parent_id is not None, "stages are children of a run"
-    rows: list[tuple[Rendition, Segments | None]] = []
+    rows: list[tuple[Rendition, Segments | None, bytes | None]] = []
     for output in made:
         key = rendition_key(place, asset.tenant, asset.creator, asset.id, epoch=own.epoch, name=output.name)
         crc = checksum.encode(await asyncio.to_thread(crc_of, output.path))
@@ -57,15 +58,16 @@ async def store(ctx: Context, own: Ownership, asset: Asset, made: Sequence[Outpu
             extra=dict(output.extra),
             created_at=ctx.now(),
         )
-        rows.append((row, output.segments))
+        listed = None if output.segments is None else await asyncio.to_thread(packed, output.segments)
+        rows.append((row, output.segments, listed))
     async with own.fenced() as conn:
         if own.job.type in LATE:
             await renditions.delete_of_stages(conn, own.job.parent_id, sorted(LATE))
-        for row, laid in rows:
+        for row, laid, listed in rows:
             found = await renditions.put(conn, row)
             if laid is not None:
-                await segments.put(conn, found, laid)
-        recipes = {row.name: row.recipe for row, _ in rows}
+                await segments.put(conn, found, laid, listed)
+        recipes = {row.name: row.recipe for row, *_ in rows}
         await jobs.set_result(conn, own.job.id, {"renditions": recipes} | (facts or {}))
 
 

@@ -29,8 +29,10 @@ CREATE TABLE segments (
     rendition_id uuid PRIMARY KEY REFERENCES renditions (id) ON DELETE CASCADE,
     init bigint NOT NULL CHECK (init > 0),
     lengths bigint[] NOT NULL CHECK (cardinality(lengths) > 0),
-    seconds double precision[] NOT NULL CHECK (cardinality(seconds) = cardinality(lengths))
+    seconds double precision[] NOT NULL CHECK (cardinality(seconds) = cardinality(lengths)),
+    playlist bytea
 );
+ALTER TABLE segments ALTER playlist SET STORAGE EXTERNAL;
 """
 
 TENANTS = "ALTER TABLE tenants ADD formats jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(formats) = 'object')"
