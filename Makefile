@@ -1,6 +1,10 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Everything is installed into .venv by scripts/setup.sh.
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help setup demo test lint long conformance corpus bench bench-core bench-client bench-media lock clean
+=======
+.PHONY: help setup demo test lint long conformance bench bench-core bench-client bench-media bench-fairness lock clean
+>>>>>>> 707f222 (A fairness bench; one query in a tenth of a second looks for all queues; long playlists, lost runs, long sources followed)
 
 PY := .venv/bin/python
 ROUNDS ?= 1
@@ -51,6 +55,9 @@ bench-client: setup  ## The client beside boto3, obstore, aws-cli, rclone, s5cmd
 
 bench-media: setup  ## Renditions beside one ffmpeg run an output and MediaCMS's recipe; what is readable when; workers.
 	$(PY) -m bench.media
+
+bench-fairness: setup  ## One tenant's file beside another's 200; 1,000 tenants with one each; an idle worker (5 min).
+	$(PY) -m bench.fairness
 
 lock:  ## Renew requirements.lock from pyproject.toml (versions and hashes only).
 	.venv/bin/pip install --quiet uv

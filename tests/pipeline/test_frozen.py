@@ -116,7 +116,7 @@ async def test_workers_stop_in_time_while_the_database_stands_still(
         with database_apart(server) as busy, database_apart(server) as idle:
             async with main.open_context(busy) as ctx, AsyncExitStack() as stack:
                 upload = await ingest_without_worker(ctx, OPERATOR, clip, "a.mp4")
-                workers = [await stack.enter_async_context(started(one)) for one in (busy, idle)]
+                workers = [await stack.enter_async_context(started(one)) for one in (idle, busy)]
                 await until(lambda: encoding(ctx, upload.asset_id), 90, "no transcode under way")
                 async with main.open_context(idle) as other:
                     await until(lambda: at_work(other), 90, "the idle worker is not ready")

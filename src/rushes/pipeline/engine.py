@@ -18,6 +18,7 @@ import asyncio
 import functools
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
@@ -40,7 +41,7 @@ WorkflowFunction = Callable[..., Coroutine[Any, Any, str]]
 
 APP_NAME = "rushes"
 UNRUNG = 60.0  # seconds after which a queue's thread looks without having been told to
-LAST_LOOK = 10.0  # seconds that stopping waits for a thread's look into its queue
+LAST_LOOK = 5.0  # seconds that stopping waits for threads that look into their queues
 CANCEL_AGAIN = 1.0  # seconds after which a workflow that swallowed a cancellation gets another
 NO_LIMIT = 1_000_000  # recoveries; jobs give up by their own count (`job_attempts`), with a reason people can read
 
@@ -133,10 +134,15 @@ class Engine:
             for task in self._running:
                 task.cancel()
             await asyncio.wait(self._running, timeout=CANCEL_AGAIN)
-        for thread in self._threads:
-            await asyncio.to_thread(thread.join, LAST_LOOK)
+        await asyncio.to_thread(self._join_threads)
         await asyncio.to_thread(DBOS.destroy)
         await self._lease.hand_back()
+
+    def _join_threads(self) -> None:
+        """What one of them takes from its queue now would be left for others to take over."""
+        deadline = time.monotonic() + LAST_LOOK
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _counted(self, function: WorkflowFunction) -> WorkflowFunction:
         """The function, known to `stop` while it runs, and never started once stopping has begun."""
