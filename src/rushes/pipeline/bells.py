@@ -15,10 +15,11 @@ import time
 from collections.abc import Mapping
 
 from rushes.db import Database
-from rushes.errors import Unavailable
+from rushes.errors import Problem
 
 log = logging.getLogger(__name__)
 
+UNRUNG = 60.0  # seconds after which a queue's thread looks without having been told to
 LOOK_SECONDS = 0.1  # between two looks; with a tenth of jitter, so that workers do not look all at once
 WAITING = """SELECT asked.queue FROM unnest(%s::text[]) AS asked (queue) WHERE EXISTS (
     SELECT FROM dbos.workflow_status w WHERE w.queue_name = asked.queue AND w.status = 'ENQUEUED')"""
@@ -50,14 +51,14 @@ class Bell:
         return self._over
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Until the bell is rung, for `timeout` seconds at most; whether the thread is to end."""
-        self._rung.wait(timeout)
+        """Until the bell is rung, whatever pause the engine would make; whether the thread is to end."""
+        self._rung.wait(UNRUNG)
         self._rung.clear()
         return self._over
 
 
 async def keep_ringing(db: Database, bells: Mapping[str, Bell]) -> None:
-    """Look and ring, for ever; a look that the database does not answer is followed by the next one."""
+    """Look and ring, for ever; a look that fails is followed by the next one."""
     away = False
     while True:
         now = time.monotonic()
@@ -65,8 +66,10 @@ async def keep_ringing(db: Database, bells: Mapping[str, Bell]) -> None:
             for name in await waiting(db, [name for name, bell in bells.items() if bell.is_due(now)]):
                 bells[name].ring(now)
             away = False
-        except Unavailable as error:
-            if not away:
+        except Exception as error:
+            if not isinstance(error, Problem):
+                log.exception("looking for work met an error of our own")
+            elif not away:
                 log.warning("no look for work: %s", error.message)
             away = True
         await asyncio.sleep(LOOK_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311 - jitter

@@ -40,7 +40,6 @@ T = TypeVar("T")
 WorkflowFunction = Callable[..., Coroutine[Any, Any, str]]
 
 APP_NAME = "rushes"
-UNRUNG = 60.0  # seconds after which a queue's thread looks without having been told to
 LAST_LOOK = 5.0  # seconds that stopping waits for threads that look into their queues
 CANCEL_AGAIN = 1.0  # seconds after which a workflow that swallowed a cancellation gets another
 NO_LIMIT = 1_000_000  # recoveries; jobs give up by their own count (`job_attempts`), with a reason people can read
@@ -107,7 +106,7 @@ class Engine:
                 concurrency=queue.altogether,
                 worker_concurrency=limit + queue.for_others,
                 partition_worker_concurrency=limit if queue.by_tenant else None,
-                polling_interval_sec=UNRUNG,
+                polling_interval_sec=queue.look_seconds,
                 on_conflict="always_update",
             )
             made.database_backed_queue = False  # it is what we say: no need to read its row before each look
@@ -128,12 +127,12 @@ class Engine:
         self._stopping = True
         for bell in self._bells.values():
             bell.end()
-        if self._ringing is not None:
-            await put_down([self._ringing])
         while self._running:
             for task in self._running:
                 task.cancel()
             await asyncio.wait(self._running, timeout=CANCEL_AGAIN)
+        if self._ringing is not None:
+            await put_down([self._ringing])
         await asyncio.to_thread(self._join_threads)
         await asyncio.to_thread(DBOS.destroy)
         await self._lease.hand_back()
