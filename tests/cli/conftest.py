@@ -15,7 +15,8 @@ from rushes.cli import main
 from rushes.client import Client
 from rushes.ingest import tokens
 from rushes.model import Principal, Role
-from tests.client.equipment import TOKEN, Site, serving
+from tests.client.equipment import TOKEN, Site
+from tests.client.served import serving
 from tests.e2e import equipment as e2e
 from tests.e2e.equipment import Site as Stack
 

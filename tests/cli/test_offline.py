@@ -19,7 +19,8 @@ from rushes.client import Client, Journal, Limits
 from rushes.client.transfer import Opening
 from rushes.errors import Unavailable
 from tests.cli.conftest import Rushes
-from tests.client.equipment import TOKEN, serving
+from tests.client.equipment import TOKEN
+from tests.client.served import serving
 
 
 @pytest.fixture

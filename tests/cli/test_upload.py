@@ -373,7 +373,7 @@ def test_many_files_have_one_view_on_a_terminal(
 def test_what_belongs_to_another_server_is_left_alone(
     rushes_here: Rushes, site: Site, at: tuple[str, ...], film: Path, environment: dict[str, str]
 ) -> None:
-    from tests.client.equipment import serving
+    from tests.client.served import serving
 
     with uploading(site, environment, at, film) as (process, _):
         process.kill()

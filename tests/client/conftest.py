@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from rushes.client import Client, Journal
-from tests.client.equipment import TOKEN, Site, serving
+from rushes.client import Client, Journal, Watching
+from tests.client.equipment import TOKEN, Site
+from tests.client.killed import COUNT, PART
+from tests.client.served import serving
+from tests.client.watching import SETTLE, Watcher
 
 
 @pytest.fixture
@@ -38,3 +41,25 @@ def make_file(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    path = tmp_path / "clip.mov"
+    path.write_bytes(random.Random(5).randbytes(COUNT * PART))
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "card"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def watcher(site: Site, folder: Path, tmp_path: Path) -> Iterator[Watcher]:
+    watching = Watching(folder, folder / "done", folder / "failed", settle=SETTLE)
+    made = Watcher(site, watching, tmp_path / "state")
+    yield made
+    made.stop()

@@ -4,89 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-import random
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import xxhash
 
-from rushes.checksum import crc64nvme
-from rushes.client import Client, JobState, Journal, Limits, Outcome, Overall, Wishes
+from rushes.client import Client, JobState, Journal, Limits, Overall, Wishes
 from rushes.client.journal import State
 from rushes.client.owner import owner_of
 from rushes.client.source import LocalFile
-from rushes.errors import Conflict, Problem
 from rushes.model import Layout
-from tests.client.equipment import TOKEN, Fault, Site, serving
-
-PART = 5 << 20
-COUNT = 6
-FEW = Wishes(part_size=PART)
-
-MakeFile = Callable[..., Path]
-
-
-@pytest.fixture
-def clip(tmp_path: Path) -> Path:
-    path = tmp_path / "clip.mov"
-    path.write_bytes(random.Random(5).randbytes(COUNT * PART))
-    return path
-
-
-SCRIPT = """
-import signal
-import sys
-signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell runs in the background
-from pathlib import Path
-from rushes.client import Client, Journal, Limits, Wishes
-url, token, state, *paths = sys.argv[1:]
-with Client(url, token, journal=Journal(Path(state))) as client:
-    for outcome in client.upload_many(paths, Wishes(part_size=5 << 20, checksum=['sha256']), limits=Limits(parallel=1)):
-        print(outcome.state, outcome.error, flush=True)
-"""
-
-
-def process(site: Site, journal: Journal, *paths: Path, token: str = TOKEN) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SCRIPT, site.url, token, str(journal.directory), *map(str, paths)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def killed_at(site: Site, journal: Journal, path: Path, at: int = 4, number: int = signal.SIGKILL) -> None:
-    """A process uploads, and is killed while the `at`th part is on its way."""
-    reached, ended = threading.Event(), threading.Event()
-
-    def before(_part: int) -> None:
-        if len(site.only().stored) == at - 1:
-            reached.set()
-            ended.wait(60)
-
-    site.before_put = before
-    with process(site, journal, path) as running:
-        assert reached.wait(30)
-        running.send_signal(number)
-        running.communicate(timeout=20)
-        ended.set()
-    site.before_put = None
-
-
-def one(outcomes: list[Outcome]) -> Outcome:
-    (outcome,) = outcomes
-    return outcome
-
-
-def whole(site: Site, path: Path) -> None:
-    upload = next(upload for upload in reversed(site.uploads.values()))
-    assert upload.state == "ingested"
-    assert upload.crc == crc64nvme(path.read_bytes())
-
+from tests.client.equipment import TOKEN, Fault, Site
+from tests.client.killed import COUNT, FEW, PART, killed_at, one, process, whole
+from tests.client.served import serving
 
 # --- going on ---------------------------------------------------------------------------------------------------------
 
@@ -348,110 +285,6 @@ def test_what_the_server_does_not_have_any_more_is_uploaded_again(site: Site, cl
         f"It was uploaded before (asset {gone}), which is not there any more; it is uploaded again.",
     )
     whole(site, clip)
-
-
-# --- a file that changed ----------------------------------------------------------------------------------------------
-
-
-def write_at(path: Path, offset: int, data: bytes, *, keep_times: bool = False) -> None:
-    status = path.stat()
-    with path.open("r+b") as writer:
-        writer.seek(offset)
-        writer.write(data)
-    if keep_times:
-        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def modified(path: Path) -> None:
-    write_at(path, 10, b"modified")
-
-
-def modified_secretly(path: Path) -> None:
-    """In a part that is held, where no sample is taken, and with its times put back."""
-    write_at(path, 2 * PART - 100_000, b"modified", keep_times=True)
-
-
-def truncated(path: Path) -> None:
-    os.truncate(path, 3 * PART)
-
-
-def grown(path: Path) -> None:
-    write_at(path, COUNT * PART, b"more")
-
-
-def replaced(path: Path) -> None:
-    status = path.stat()
-    other = path.with_suffix(".new")
-    other.write_bytes(random.Random(6).randbytes(COUNT * PART))
-    os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
-    other.replace(path)
-
-
-@pytest.mark.parametrize("change", [modified, modified_secretly, truncated, grown, replaced])
-def test_a_file_that_changed_is_refused_in_words_and_never_mixed(
-    site: Site, client: Client, journal: Journal, clip: Path, change: Callable[[Path], None]
-) -> None:
-    killed_at(site, journal, clip)
-    change(clip)
-    for _ in range(2):  # asking again does not make it right
-        outcome = one(client.upload_many([clip], FEW))
-        assert outcome.state is JobState.FAILED
-        assert isinstance(outcome.error, Conflict)
-        assert outcome.error.code == "file_changed"
-        assert "--anew" in outcome.error.message
-        assert site.only().state == "uploading"
-    (entry,) = client.pending()
-    assert entry.code == "file_changed"
-    again = one(client.upload_many([clip], FEW, anew=True))
-    assert again.state is JobState.DONE, again.error
-    assert [upload.state for upload in site.uploads.values()] == ["aborted", "ingested"]
-    whole(site, clip)
-
-
-def test_a_change_in_what_was_read_and_not_sent_is_found_every_time(
-    site: Site, client: Client, journal: Journal, clip: Path
-) -> None:
-    killed_at(site, journal, clip, at=2)
-    (entry,) = client.pending()
-    number = max(set(journal.parts(entry.id)) - set(site.only().stored))
-    write_at(clip, number * PART - 100_000, b"modified", keep_times=True)
-    for _ in range(3):
-        error = one(client.upload_many([clip], FEW)).error
-        assert isinstance(error, Conflict)
-        assert error.code == "file_changed"
-
-
-def test_a_change_in_what_was_not_sent_yet_is_no_mixture(
-    site: Site, client: Client, journal: Journal, clip: Path
-) -> None:
-    killed_at(site, journal, clip, at=2)
-    write_at(clip, COUNT * PART - 30_000, b"modified")
-    outcome = one(client.upload_many([clip], FEW))
-    assert outcome.state is JobState.DONE, outcome.error
-    assert "touched" in outcome.notices[0]
-    whole(site, clip)
-
-
-def test_a_touched_or_restored_file_goes_on(site: Site, client: Client, journal: Journal, clip: Path) -> None:
-    killed_at(site, journal, clip)
-    copy = clip.with_suffix(".copy")
-    copy.write_bytes(clip.read_bytes())
-    copy.replace(clip)
-    outcome = one(client.upload_many([clip], FEW))
-    assert outcome.state is JobState.DONE
-    assert len(site.uploads) == 1
-    assert "touched" in outcome.notices[0]
-
-
-def test_a_file_that_is_gone_stays_pending(site: Site, client: Client, journal: Journal, clip: Path) -> None:
-    killed_at(site, journal, clip)
-    clip.rename(clip.with_suffix(".away"))
-    outcome = one(client.resume_pending())
-    assert isinstance(outcome.error, Problem)
-    assert outcome.error.code == "file_missing"
-    assert len(client.pending()) == 1
-    clip.with_suffix(".away").rename(clip)
-    assert one(client.resume_pending()).state is JobState.DONE
 
 
 # --- two at one file --------------------------------------------------------------------------------------------------

@@ -42,3 +42,14 @@ def file_changed(entry: Entry, changed: str, file: LocalFile) -> Conflict:
 
 def held_by(entry: Entry, who: Holder) -> Conflict:
     return Conflict("upload_elsewhere", f"{entry.path} is being uploaded by {who}: pause it first.", pid=who.pid)
+
+
+def part_changed(number: int) -> Conflict:
+    """What is said where a part, read again, holds other bytes."""
+    return Conflict(
+        "file_changed",
+        f"Part {number} of the file holds other bytes than before: the file was changed meanwhile. Nothing was mixed, and "
+        "the upload was not completed. When nothing writes to the file any more, begin with it as it is then: "
+        "rushes upload --anew.",
+        part=number,
+    )

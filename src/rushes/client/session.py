@@ -29,9 +29,10 @@ from rushes.client.actions import Action, Ask, Complete, End, Look, Put, Read, R
 from rushes.client.hedge import Flight, Flights
 from rushes.client.limits import Limits, backoff
 from rushes.client.progress import no_progress
+from rushes.client.sameness import part_changed
 from rushes.client.verdict import Move, Trouble, Verdict
 from rushes.client.ways import CUT, Ways, leads_through_api, store_of
-from rushes.errors import Conflict, Problem, Unavailable
+from rushes.errors import Problem, Unavailable
 from rushes.model import ChecksumAlgorithm
 from rushes.plan import PartPlan
 from rushes.wire import MAX_GRANTS, DonePart, Grant, HeldPart, WantedPart
@@ -266,7 +267,7 @@ class Session:
         claimed = self._claimed.pop(number, None)
         known = self._crcs.get(number)
         if (claimed is not None and claimed.checksum != checksum) or (known is not None and known != crc):
-            self.give_up(_file_changed(number))
+            self.give_up(part_changed(number))
             return
         self._crcs[number] = crc
         self._checksums[number] = checksum
@@ -492,13 +493,3 @@ class Session:
 
     def _backoff(self, tries: int, asked: float = 0.0) -> float:
         return asked + backoff(self.limits, tries, self._chance())
-
-
-def _file_changed(number: int) -> Conflict:
-    return Conflict(
-        "file_changed",
-        f"Part {number} of the file holds other bytes than before: the file was changed meanwhile. Nothing was mixed, and "
-        "the upload was not completed. When nothing writes to the file any more, begin with it as it is then: "
-        "rushes upload --anew.",
-        part=number,
-    )
