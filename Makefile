@@ -1,10 +1,6 @@
 # Two commands for a fresh machine: `make demo` and `make test`. Everything is installed into .venv by scripts/setup.sh.
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help setup demo test lint long conformance corpus bench bench-core bench-client bench-media lock clean
-=======
-.PHONY: help setup demo test lint long conformance bench bench-core bench-client bench-media bench-fairness lock clean
->>>>>>> 707f222 (A fairness bench; one query in a tenth of a second looks for all queues; long playlists, lost runs, long sources followed)
+.PHONY: help setup demo test lint long conformance corpus bench bench-core bench-client bench-media bench-fairness lock clean
 
 PY := .venv/bin/python
 ROUNDS ?= 1
