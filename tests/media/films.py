@@ -44,7 +44,7 @@ SHORT: dict[str, tuple[str, ...]] = {  # of 3 s
 }  # fmt: skip
 LONG: dict[str, tuple[str, ...]] = {  # of 12 s
     "safe.mp4": (*_SAFE, *_FIVE),
-    "six.mp4": (*_SAFE, *_FIVE, "-t", "6"),
+    "six.mp4": ("-vf", "scale=160:90", *_SAFE, *_FIVE, "-t", "6"),
     "two.mp4": ("-vf", "scale=512:384", *_SAFE, *_FIVE),
     "open.mp4": ("-c:v", "libx264", "-preset", "veryfast", "-crf", "30", "-g", "60", "-bf", "3",
                  "-x264-params", "open-gop=1", "-c:a", "copy"),

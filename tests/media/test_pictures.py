@@ -281,12 +281,12 @@ async def test_wide_gamut_becomes_srgb(namespaces: Sandbox, job: Path, tmp_path:
 @pytest.mark.parametrize("transfer", HDR)
 @pytest.mark.parametrize("name", ["a.heic", "a.avif"])
 async def test_hdr_is_as_bright_as_it_was_graded(
-    sandbox: Sandbox, job: Path, tmp_path: Path, clips: Clips, name: str, transfer: str
+    namespaces: Sandbox, job: Path, tmp_path: Path, clips: Clips, name: str, transfer: str
 ) -> None:
     """A picture put into HDR with its white at 203 cd/m²: what comes out is the picture again, its highlights rolled off."""
     with Image.open(clips("a.png")) as found:
         wanted = found.convert("RGB")
-    made = await _images(sandbox, job, hdr(tmp_path / name, wanted, transfer))
+    made = await _images(namespaces, job, hdr(tmp_path / name, wanted, transfer))
     was = np.asarray(wanted.convert("L").resize((160, 90))).astype(int)
     for shown in (_opened(made["image-320.webp"]), _opened(made["poster-320.jpg"])):
         luma = np.asarray(shown.convert("L").resize((160, 90))).astype(int)

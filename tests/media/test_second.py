@@ -28,7 +28,7 @@ async def _made(sandbox: Sandbox, job: Path, path: Path, codec: str) -> tuple[in
     """How many spans there were, and the set."""
     source = FileSource(path)
     info = await identify(source, job, sandbox)
-    plan = plan_second(info, VideoSettings(second=codec, span_seconds=0.08))
+    plan = plan_second(info, VideoSettings(second=codec, span_seconds=0.02))
     assert plan is not None
     pieces: dict[str, list[Path]] = {}
     for span in plan.spans:
@@ -50,7 +50,7 @@ async def test_spans_become_one_picture_without_ffmpeg(inherited: Sandbox, job: 
 def _check(made: tuple[int, list[Output]], source: Path, codec: str) -> None:
     spans, [output] = made
     assert spans == 2
-    assert (output.name, output.type) == (f"hls-{codec}-180p.mp4", "hls_video")
+    assert (output.name, output.type) == (f"hls-{codec}-90p.mp4", "hls_video")
     assert output.extra["codecs"].startswith(CODECS[codec])
     assert output.extra["frames"] == FRAMES
     assert output.segments is not None
