@@ -52,7 +52,7 @@ bench-client: setup  ## The client beside boto3, obstore, aws-cli, rclone, s5cmd
 bench-media: setup  ## Renditions beside one ffmpeg run an output and MediaCMS's recipe; what is readable when; workers.
 	$(PY) -m bench.media
 
-bench-fairness: setup  ## One tenant's file beside another's 200; 1,000 tenants with one each; an idle worker (5 min).
+bench-fairness: setup  ## One tenant's file beside another's 200; 1,000 tenants with a job each; an idle worker (5 min).
 	$(PY) -m bench.fairness
 
 lock:  ## Renew requirements.lock from pyproject.toml (versions and hashes only).
