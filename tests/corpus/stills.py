@@ -55,7 +55,10 @@ def sprite(
 ) -> Verdict:
     """Each tile shows the last key frame before its middle, or a neighbour of it (`keys`: seconds on the source's line)."""
     pictures = {name: grey(path) for name, path in sheets.items()}
-    times: dict[int | None, float] = {frame.number: frame.time - zero for frame in source if frame.number is not None}
+    times: dict[int, list[float]] = {}  # of a number that several frames show, as many
+    for frame in source:
+        if frame.number is not None:
+            times.setdefault(frame.number, []).append(frame.time - zero)
     shown_keys = [max(0.0, key - zero) for key in keys]  # one that an edit list hides: the first frame that it shows
     unread = 0
     faults = []
@@ -66,14 +69,15 @@ def sprite(
         if tile.shape != (height, width):
             faults.append(f"a tile outside of {sheet}")
             continue
-        shown = times.get(number_of(np.rot90(tile, turns)))
-        if shown is None:
+        number = number_of(np.rot90(tile, turns))
+        shown = [] if number is None else times.get(number, [])
+        if not shown:
             unread += 1
             continue
         middle = (_seconds(start) + _seconds(end)) / 2
         allowed = [key for key in shown_keys if key <= middle][-2:] + [key for key in shown_keys if key > middle][:1]
-        if min((abs(shown - key) for key in allowed), default=0.0) > 1.5 * lasts(source):
-            faults.append(f"{shown:.2f} s in the tile of {_seconds(start):g} to {_seconds(end):g} s")
+        if min((abs(time - key) for time in shown for key in allowed), default=0.0) > 1.5 * lasts(source):
+            faults.append(f"{shown[0]:.2f} s in the tile of {_seconds(start):g} to {_seconds(end):g} s")
     if times and unread:
         faults.append(f"{unread} of {len(cues)} tiles cannot be read")
     return Verdict("sprite", faults=tuple(faults) if cues else ("no tile",))
