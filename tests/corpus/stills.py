@@ -53,7 +53,7 @@ def _size(rendition: RenditionView, picture: NDArray[Any]) -> list[str]:
 def sprite(
     vtt: str, sheets: Mapping[str, Path], source: Sequence[Seen], keys: Sequence[float], zero: float, turns: int
 ) -> Verdict:
-    """Each tile shows the last key frame before its middle, or a neighbour of it (`keys`: seconds on the source's line)."""
+    """Each tile shows one of the four key frames around its middle (`keys`: seconds on the source's line)."""
     pictures = {name: grey(path) for name, path in sheets.items()}
     times: dict[int, list[float]] = {}  # of a number that several frames show, as many
     for frame in source:
@@ -75,7 +75,7 @@ def sprite(
             unread += 1
             continue
         middle = (_seconds(start) + _seconds(end)) / 2
-        allowed = [key for key in shown_keys if key <= middle][-2:] + [key for key in shown_keys if key > middle][:1]
+        allowed = [key for key in shown_keys if key <= middle][-2:] + [key for key in shown_keys if key > middle][:2]
         if min((abs(time - key) for time in shown for key in allowed), default=0.0) > 1.5 * lasts(source):
             faults.append(f"{shown[0]:.2f} s in the tile of {_seconds(start):g} to {_seconds(end):g} s")
     if times and unread:
