@@ -52,6 +52,6 @@ LONG: dict[str, tuple[str, ...]] = {  # of 12 s
     "long.mkv": _FILM,
     "long.ts": (*_FILM, "-c:a", "copy"),
     "long.mxf": ("-r", "25", "-c:v", "mpeg2video", "-b:v", "4M", "-g", "12", "-bf", "2", "-c:a", "pcm_s16le"),
-    "long_vfr.mp4": ("-vf", "select='not(mod(n,3))+not(mod(n,7))'", "-fps_mode", "vfr",
+    "long_vfr.mp4": ("-vf", "select='lt(mod(t,8),4)+not(mod(n,10))'", "-fps_mode", "vfr",
                      *_FAST, "-g", "60", "-pix_fmt", "yuv422p"),
 }  # fmt: skip

@@ -139,9 +139,18 @@ def _is_light(info: MediaInfo, video: VideoInfo) -> bool:
     return video.codec == "h264" and pixels <= _LIGHT_PIXELS and 0 < bits <= _LIGHT_BITS
 
 
+def encoder_options(video: VideoInfo, target: Target, span: Span, encoder: Encoder, threads: int) -> dict[str, str]:
+    """By FFmpeg's names. Pieces of a varying rate do without B-frames: how long before it is shown a frame is decoded follows
+    from the rate at a piece's beginning, so that one could begin to be decoded before the end of the piece before.
+    """
+    options = encoder.for_rung(rung_of(target), video.fps or 30.0, threads)
+    is_piece = span.number > 0 or span.end is not None
+    return options | ({"bf": "0"} if video.vfr and is_piece else {})
+
+
 def _output(video: VideoInfo, number: int, target: Target, span: Span, encoder: Encoder, threads: int) -> list[str]:
     arguments = ["-map", f"[v{number}]", "-fps_mode", "vfr", "-enc_time_base:v", f"1:{TICKS}", "-c:v", encoder.codec]
-    for option, value in encoder.for_rung(rung_of(target), video.fps or 30.0, threads).items():
+    for option, value in encoder_options(video, target, span, encoder, threads).items():
         arguments += [f"-{option}:v", value]
     arguments += ["-force_key_frames:v", forced_keys(span)]
     if video.hdr:

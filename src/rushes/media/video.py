@@ -24,11 +24,12 @@ from rushes.media.commands import (
     TICKS,
     before_scaling,
     encode_arguments,
+    encoder_options,
     piece_file,
 )
 from rushes.media.formats import forced
 from rushes.media.info import MediaInfo
-from rushes.media.ladder import GOP_SECONDS, RECIPE, SEGMENT_SECONDS, Target, VideoSettings, audio_bits, rung_of
+from rushes.media.ladder import GOP_SECONDS, RECIPE, SEGMENT_SECONDS, Target, VideoSettings, audio_bits
 from rushes.media.limits import Limits
 from rushes.media.outputs import Output, collect
 from rushes.media.plan import Track, VideoPlan, encoder_of, plan_video, zero_of
@@ -362,7 +363,7 @@ def _task_arguments(info: MediaInfo, plan: VideoPlan, span: Span, limits: Limits
                 "width": target.width,
                 "height": target.height,
                 "codec": encoder.codec,
-                "options": encoder.for_rung(rung_of(target), video.fps or 30.0, plan.threads),
+                "options": encoder_options(video, target, span, encoder, plan.threads),
             }
             for target in plan.targets
         ],

@@ -27,10 +27,13 @@ def mux(arguments: dict[str, Any], _: Reader, voice: talk.Voice) -> dict[str, An
             target = out.add_stream_from_template(container.streams[0])
             sources.append((target, container.demux(container.streams[0])))
         waiting: dict[Any, Any] = {}
+        last: dict[Any, int] = {}
         for target, packets in sources:
             _next(waiting, target, packets)
         while waiting:
             target, (time, packet, packets) = min(waiting.items(), key=lambda item: item[1][0])
+            # Where pieces were joined, one may begin to be decoded as early as the one before ends.
+            packet.dts = last[target] = max(packet.dts, last.get(target, packet.dts - 1) + 1)
             packet.stream = target
             out.mux(packet)
             if arguments["seconds"]:
