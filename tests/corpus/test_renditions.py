@@ -1,4 +1,6 @@
-"""Films and sounds go in by the client, and every rendition of them shows and sounds what it should when it should."""
+"""Films and sounds go in by the client, and every rendition of them shows and sounds what it should when it should; in
+`make long` those of the whole corpus too.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
+from tests.conftest import ROUNDS
 from tests.corpus import marks
+from tests.corpus.made import corpus
 from tests.corpus.renditions import Row, rendition_rows
 from tests.e2e.equipment import Site, site
 
@@ -68,6 +72,14 @@ def test_every_rendition_shows_and_sounds_what_it_should(stack: Site, files: dic
         assert row.worst.frames is not None
         assert abs(row.worst.frames) <= 1
         assert not row.remarks
+
+
+if ROUNDS > 1:
+
+    @pytest.mark.timeout(3600)
+    def test_every_rendition_of_the_whole_corpus(stack: Site) -> None:
+        rows = rendition_rows({clip.name: path for clip, path in corpus().items()}, stack)
+        assert {row.file: row.wrong for row in rows if row.wrong} == {}
 
 
 def _measured(row: Row) -> set[str]:
