@@ -46,20 +46,27 @@ async def ours(source: Path, folder: Path) -> None:
 def each(source: Path, folder: Path) -> Iterator[list[str]]:
     """One run an output."""
     for rung in LADDER:
-        if rung.side not in HEIGHTS:
-            continue
-        options = ENCODERS["x264"].for_rung(rung, 30.0, 0)
-        video = [word for name, value in options.items() for word in (f"-{name}:v", value)]
-        video += ["-force_key_frames", "expr:gte(t,n_forced*2)"]
-        yield run(
-            source, "-vf", f"scale=-2:{rung.side}:flags=bicubic,format=yuv420p", "-c:v", "libx264", *video, "-c:a", "aac",
-            "-b:a", "128k", "-ac", "2", "-movflags", "+faststart", folder / f"{rung.side}.mp4",
-        )  # fmt: skip
+        if rung.side in HEIGHTS:
+            yield one(source, rung.side, folder / f"{rung.side}.mp4")
     yield run(source, "-vf", "thumbnail,scale=1280:-2,format=yuvj420p", "-frames:v", "1", folder / "poster.jpg")
     yield run(source, "-vf", "fps=1,scale=160:-2,tile=10x10,format=yuvj420p", "-frames:v", "1", folder / "sprite.jpg")
     yield run(source, "-lavfi", "showwavespic=s=1800x280", "-frames:v", "1", folder / "waveform.png")
     yield run(source, "-lavfi", "showspectrumpic=s=1800x512", "-frames:v", "1", folder / "spectrogram.png")
     yield run(source, "-vn", "-af", "ebur128=peak=true", "-f", "null", "-")
+
+
+def one(source: Path, height: int, out: Path, kbits: float = 0) -> list[str]:
+    """One rendition by our encoder settings; `kbits` a second instead of our quality."""
+    rung = next(rung for rung in LADDER if rung.side == height)
+    options = ENCODERS["x264"].for_rung(rung, 30.0, 0)
+    if kbits:
+        options = {name: value for name, value in options.items() if name != "crf"} | {"b": f"{kbits:.0f}k"}
+    video = [word for name, value in options.items() for word in (f"-{name}:v", value)]
+    return run(
+        source, "-vf", f"scale=-2:{height}:flags=bicubic,format=yuv420p", "-c:v", "libx264", *video,
+        "-force_key_frames", "expr:gte(t,n_forced*2)", "-c:a", "aac", "-b:a", "128k", "-ac", "2",
+        "-movflags", "+faststart", out,
+    )  # fmt: skip
 
 
 def mediacms(source: Path, folder: Path) -> Iterator[list[str]]:
