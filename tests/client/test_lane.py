@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rushes.checksum import crc64nvme
-from rushes.client import Client, JobState, Journal, Limits, Stopped, Wishes
+from rushes.client import Client, JobState, Journal, Limits, Stopped, Wishes, lane
+from rushes.client.actions import Drive
 from rushes.client.job import Job
 from rushes.errors import Conflict, Problem
-from tests.client.equipment import TOKEN, Fault, Site
+from tests.client.equipment import TOKEN, Fault, Site, Upload
 from tests.client.test_engine import soon, threads
 
 HASTY = Limits(backoff=0.02, look_every=0.02)
@@ -229,3 +234,190 @@ def test_a_crash_of_one_is_told_and_nobody_waits_for_ever(site: Site, client: Cl
     assert all(job.ended.wait(60) for job in jobs)
     soon(lambda: len(heard) == 30)
     all_whole(site, paths)
+
+
+# --- trouble of many at once ------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_was_away_for_a_moment_costs_a_moment(site: Site, journal: Journal, tmp_path: Path) -> None:
+    """One restart answers all that are under way with an error: that is one trouble, not one for each of them."""
+    paths = files(tmp_path, 200)
+    site.faults = [Fault("begin", 503) for _ in range(16)]
+    started = time.monotonic()
+    with Client(site.url, TOKEN, journal=journal, limits=HASTY) as client:
+        assert {outcome.state for outcome in client.upload_many(paths)} == {JobState.DONE}
+    assert time.monotonic() - started < 25
+    all_whole(site, paths)
+
+
+def test_that_nobody_answers_is_soon_told_of_all(journal: Journal, tmp_path: Path) -> None:
+    wishes = [Wishes().of(path) for path in files(tmp_path, 150)]
+    with Client("http://127.0.0.1:9", TOKEN, journal=journal, limits=Limits(backoff=0.1, reach_after=1)) as client:
+        jobs, until = client.uploader.add(wishes), time.monotonic() + 30
+        assert all(job.ended.wait(max(0.0, until - time.monotonic())) for job in jobs)
+    assert {job.error.code for job in jobs if isinstance(job.error, Problem)} == {"server_unreached"}
+
+
+def test_a_long_outage_does_not_open_file_after_file(
+    site: Site, journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lane, "REST", 0.02)
+    monkeypatch.setattr(lane, "REST_MOST", 0.05)
+    site.faults = [Fault("begin", 503) for _ in range(1_000)]
+    with Client(site.url, TOKEN, journal=journal, limits=Limits(backoff=5)) as client:
+        client.uploader.add([Wishes().of(path) for path in files(tmp_path, 500)])
+        time.sleep(4)
+        names = [path.name for path in (journal.directory / "locks").iterdir()]
+    assert 0 < len(names) < 120, "the claims of those that are open"
+
+
+# --- what is written down ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def no_room(journal: Journal) -> Iterator[Callable[[], None]]:
+    """No transaction of the journal can end, though its statements are taken, until what this yields is called."""
+    log = journal.directory / "journal.db-wal"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size, before[1]))
+    try:
+        yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def troubled(jobs: list[Job]) -> bool:
+    return any("written down" in (job.progress.trouble or "") for job in jobs if job.progress)
+
+
+def test_nothing_begins_that_could_not_be_written_down(site: Site, journal: Journal, tmp_path: Path) -> None:
+    paths, known = files(tmp_path, 5), set[bool]()
+    site.before_put = lambda _: known.update(row.identity is not None for row in journal.pending() if row.plan)
+    with Client(site.url, TOKEN, journal=journal, limits=HASTY) as client:
+        with client.engine.lock:  # nobody looks at a file yet
+            jobs = client.uploader.add([Wishes().of(path) for path in paths])
+            stack = ExitStack()
+            make_room = stack.enter_context(no_room(journal))
+        with stack:
+            soon(lambda: troubled(jobs) or bool(known))
+            begun = len(site.uploads)
+            make_room()
+            assert all(job.ended.wait(60) for job in jobs)
+    assert begun == 0
+    assert known == {True}, "whoever goes on after a kill knows which file it was"
+    all_whole(site, paths)
+
+
+def test_parts_go_only_under_what_is_written_down(site: Site, journal: Journal, tmp_path: Path) -> None:
+    """Else a kill would leave a file of which the server says at each further try that it takes no more parts."""
+    paths, stack, begin = files(tmp_path, 3), ExitStack(), site.begin
+    lift: list[Callable[[], None]] = []
+
+    def full_from_now_on(body: bytes, key: str) -> dict[str, Any]:
+        if not lift:
+            lift.append(stack.enter_context(no_room(journal)))
+        return begin(body, key)
+
+    site.begin = full_from_now_on  # type: ignore[method-assign]
+    with stack, Client(site.url, TOKEN, journal=journal, limits=HASTY) as client:
+        jobs = client.uploader.add([Wishes().of(path) for path in paths])
+        soon(lambda: troubled(jobs) or all(job.ended.is_set() for job in jobs))
+        sent = site.bytes_received
+        lift[0]()
+        assert all(job.ended.wait(60) for job in jobs)
+    assert sent == 0
+    assert {job.state for job in jobs} == {JobState.DONE}
+    all_whole(site, paths)
+    assert journal.pending() == []
+
+
+def test_a_row_that_somebody_took_away_meanwhile_concerns_its_file_alone(
+    site: Site, client: Client, journal: Journal, tmp_path: Path
+) -> None:
+    paths, begin, taken = files(tmp_path, 5), site.begin, list[str]()
+
+    def taken_away(body: bytes, key: str) -> dict[str, Any]:
+        with site.lock:
+            taken.append(key)
+        if key == taken[0]:
+            (row,) = (row for row in journal.pending() if row.key == key)
+            journal.forget(row)
+        return begin(body, key)
+
+    site.begin = taken_away  # type: ignore[method-assign]
+    jobs = client.uploader.add([Wishes().of(path) for path in paths])
+    assert all(job.ended.wait(60) for job in jobs)
+    errors = [job.error for job in jobs if job.error is not None]
+    assert [isinstance(error, Conflict) and error.code for error in errors] == ["upload_cancelled"]
+    assert len(taken) == 5, "the others were not begun again"
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------
+
+
+def test_closing_waits_for_all_last_words_together(site: Site, journal: Journal, tmp_path: Path) -> None:
+    silent, go_on, complete, ask = threading.Event(), threading.Event(), site.complete, site.ask
+
+    def silent_complete(upload: Upload, body: bytes) -> tuple[int, dict[str, Any]]:
+        silent.set()
+        go_on.wait(120)
+        return complete(upload, body)
+
+    def silent_ask(upload: Upload, body: bytes) -> dict[str, Any]:
+        if silent.is_set():
+            go_on.wait(120)
+        return ask(upload, body)
+
+    site.complete, site.ask = silent_complete, silent_ask  # type: ignore[method-assign]
+    with Client(site.url, TOKEN, journal=journal, limits=HASTY) as client:
+        jobs = client.uploader.add([Wishes().of(path) for path in files(tmp_path, 16)])
+        assert silent.wait(60)
+        time.sleep(2)
+        started = time.monotonic()
+    took = time.monotonic() - started
+    go_on.set()
+    assert took < 20, "each may take three seconds"
+    assert all(isinstance(job.error, Stopped) for job in jobs)
+    assert not threads()
+
+
+def test_closing_ends_all_whatever_those_who_hear_of_it_raise(site: Site, journal: Journal, tmp_path: Path) -> None:
+    def on_end(_job: Job) -> None:
+        raise ZeroDivisionError
+
+    reached, go_on = held_up(site)
+    with Client(site.url, TOKEN, journal=journal, limits=HASTY) as client:
+        jobs = client.uploader.add([Wishes().of(path) for path in files(tmp_path, 40)], on_end=on_end)
+        assert reached.wait(60)
+    go_on.set()
+    assert all(job.ended.is_set() for job in jobs)
+    assert not threads()
+
+
+def test_what_cannot_be_sent_at_all_is_told_of_that_file(site: Site, client: Client, tmp_path: Path) -> None:
+    paths, ask, crooked = files(tmp_path, 30), site.ask, []
+
+    def with_one_crooked(upload: Upload, body: bytes) -> dict[str, Any]:
+        told = ask(upload, body)
+        crooked.append(upload.filename)
+        if upload.filename == crooked[0]:
+            told["grants"] = [{**grant, "url": grant["url"].replace("store", "störe")} for grant in told["grants"]]
+        return told
+
+    site.ask = with_one_crooked  # type: ignore[method-assign]
+    jobs = client.uploader.add([Wishes().of(path) for path in paths])
+    assert all(job.ended.wait(60) for job in jobs)
+    assert [job.entry.path.name for job in jobs if job.error is not None] == crooked[:1]
+    assert client.engine._lent == 0, "each line came back"
+
+
+def test_whoever_hears_of_its_end_late_stops_nobody_else(site: Site, client: Client, tmp_path: Path) -> None:
+    turns = lane._Turns(client.uploader._lane, None)
+    client.upload_many(files(tmp_path, 1))
+    soon(lambda: not threads())  # one at a time
+    turns.act(Drive())
+    turns.stop()
+    paths, most = files(tmp_path, 30), []
+    site.before_put = lambda _: most.append(len(threads()))
+    assert {outcome.state for outcome in client.upload_many(paths)} == {JobState.DONE}
+    assert max(most) <= 4, "they still go by the lane, but for the first, which is done"

@@ -89,7 +89,7 @@ class CurlMany:
             self._open()
             self._distrusted = False
         curl = self._idle.pop() if self._idle else pycurl.Curl()
-        ride = self._keys[key] = self._rides[curl] = _Ride(key, request, curl, time.monotonic())
+        ride = _Ride(key, request, curl, time.monotonic())
         self._prepare(curl, request)
         curl.setopt(pycurl.HEADERFUNCTION, ride.head.append)
         curl.setopt(pycurl.WRITEFUNCTION, ride.body.append)
@@ -101,6 +101,7 @@ class CurlMany:
         if request.fresh or self._distrusted:
             curl.setopt(pycurl.FRESH_CONNECT, 1)
         self._multi.add_handle(curl)
+        self._keys[key] = self._rides[curl] = ride  # not before: what was refused is not to be let go
 
     def drop(self, key: object) -> None:
         if (ride := self._keys.get(key)) is not None:

@@ -184,6 +184,15 @@ class Engine:
             self._wake()
         return Handle(self, entry)
 
+    def end(self, task: Task) -> Handle:
+        """Stop a task that was never added, and hear its last words; after `close` as well."""
+        entry = _Entry(task, over=True)
+        with self.lock:
+            task.stop()
+            self._active.append(entry)
+            self._wake()
+        return Handle(self, entry)
+
     def stop(self, entry: _Entry) -> None:
         with self.lock:
             entry.over = True
@@ -203,8 +212,9 @@ class Engine:
                 self.stop(entry)
         for entry in entries:
             entry.ended.wait()
-        for thread in [*self._threads]:
-            thread.join()
+        while threads := [*self._threads]:  # last words may have begun some meanwhile
+            for thread in threads:
+                thread.join()
 
     @property
     def lines(self) -> int:

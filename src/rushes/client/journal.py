@@ -327,8 +327,8 @@ class Journal(JournalFile):
             self._set(
                 entry.id, state=State.QUEUED, key=uuid4().hex, held=0, since=now, **cleared, **wished, **_NOT_STOPPED
             )
-        found = self.get(entry.id)
-        assert found is not None, "it was there above"
+        if (found := self.get(entry.id)) is None:
+            raise _cancelled(entry)
         return found
 
     def adopt(self, entry: Entry, other: Entry) -> Entry:
@@ -394,7 +394,7 @@ class Journal(JournalFile):
         with self._using():
             is_there = self._set(entry.id, **columns)
         if not is_there:
-            raise Conflict("upload_cancelled", f"{entry.path} was cancelled meanwhile.")
+            raise _cancelled(entry)
 
     def _set(self, entry_id: int, **columns: object) -> bool:
         """Whether there is such a row."""
@@ -412,6 +412,10 @@ class Journal(JournalFile):
 
 _PLAN = tuple(column.name for column in fields(Plan))
 _NOT_STOPPED: dict[str, Any] = {"code": None, "reason": None, "stopped_at": None}
+
+
+def _cancelled(entry: Entry) -> Conflict:
+    return Conflict("upload_cancelled", f"{entry.path} was cancelled meanwhile.")
 
 
 def _of(place: Place) -> tuple[str, str]:

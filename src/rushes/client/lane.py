@@ -6,7 +6,8 @@ as what came before is answered. A file is read once, and its bytes stay in memo
 know of the steps of one turn is one transaction, on its way to the disk before anything is asked of a server.
 
 Whatever has to wait, to be repeated, to go by relay or at a limited rate, was begun before, or was stopped, is the engine's:
-its transfer goes there as it stands. Where the server or its store is in trouble, the lane tries a file now and then.
+its transfer goes there as it stands. Where the server or its store is in trouble, files go by the engine for a while, and
+then by the lane again.
 
 Memory: 16 MiB of files.
 """
@@ -37,7 +38,7 @@ IN_MEMORY = 16 << 20  # bytes of files at once
 TICK = 0.25  # seconds; what changes elsewhere is noticed so soon
 UNSERVED = 0.05  # seconds between two looks for a line
 BROKEN_OFF = Unavailable("broken_off", "It was broken off by this program.")
-REST, REST_MOST = 1.0, 30.0  # seconds without a new file after an error that may pass; doubles
+REST, REST_MOST = 1.0, 30.0  # seconds without a new file here after an error that may pass; doubles
 
 
 Make = Callable[[], Transfer]  # when its turn comes: thousands wait
@@ -100,9 +101,7 @@ class Lane:
         try:
             self._engine.add(_Turns(self, parallel))
         except Stopped:
-            with self._lock:
-                self._waiting.clear()
-                self._driven = False
+            self._let_wait_elsewhere()  # another thread's may be among them
             raise
 
     def _wake(self) -> None:
@@ -111,6 +110,8 @@ class Lane:
 
     def _stop(self, job: Job) -> None:
         with self._lock:
+            if not self._driven:
+                return  # it has ended, or has a handle
             self._stopped.append(job)
         self._wake()
 
@@ -124,12 +125,12 @@ class Lane:
     def drive(self) -> None:
         assert self._manifold is not None, "nothing was taken"
         came: list[tuple[object, Reply | Problem]] = []
-        broken = True
+        left = True
         try:
             if self._many is None:
                 self._many = self._manifold.many()
             with closing(self._steps.journal.seat()) as seat:
-                while self._goes_on():
+                while not self._closing and (left := self._is_left()):
                     self._heed_stops(came)
                     looked = [item for item in self._admitted() if self._look(item, seat)]
                     with self._steps.journal.together():
@@ -140,14 +141,14 @@ class Lane:
                         self._serve_parked()
                     self._settle()
                     came = self._many.turn(self._patience())
-            broken = False
         finally:
-            if broken or self._closing:  # else nothing is left, and whoever came since has a thread of his own
+            if left:
                 self._abandon()
 
-    def _goes_on(self) -> bool:
+    def _is_left(self) -> bool:
+        """Whether there is anything to do. If not, whoever comes from now on has a thread of his own."""
         with self._lock:
-            self._driven = not self._closing and bool(self._waiting or self._items)
+            self._driven = bool(self._waiting or self._items)
             return self._driven
 
     def _patience(self) -> float:
@@ -157,11 +158,13 @@ class Lane:
 
     def _has_room(self) -> bool:
         free = len(self._items) < self._engine.questions and self._in_memory < IN_MEMORY
-        return free and time.monotonic() >= self._rest_until and not self._is_blocked()
+        # While there is trouble all that begin here may end up there, each with its file open.
+        return free and not self._is_blocked() and (not self._rest or self._engine.idle)
 
     def _is_blocked(self) -> bool:
         """Whether files cannot go by here for now."""
-        return self._engine.rate.rate is not None or not self._engine.ways.clear
+        resting = time.monotonic() < self._rest_until
+        return resting or self._engine.rate.rate is not None or not self._engine.ways.clear
 
     def _admitted(self) -> list[_Item]:
         items = []
@@ -229,10 +232,14 @@ class Lane:
             request = self._steps.intended(item.job)
         except Problem:
             request = None  # whoever comes next will meet it too, and knows what it means
-        if request is None:
-            self._leave(item)
-        else:
-            self._start(item, Prepare(), request)
+
+        def written(problem: Problem | None) -> None:
+            if request is None or problem is not None:
+                self._leave(item)
+            else:
+                self._start(item, Prepare(), request)
+
+        self._steps.journal.afterwards(written)
 
     def _start(self, item: _Item, action: Prepare | Ask | Put | Complete | Look, request: Request) -> None:
         item.action = action
@@ -249,10 +256,8 @@ class Lane:
                     begun: Begun | Problem = self._steps.begun(item.job, came)
                 except Problem as problem:
                     begun = problem
-                item.transfer.prepared(begun)
-                if isinstance(begun, Problem) and not begun.permanent:
-                    self._leave(item)
-                    return
+                self._steps.journal.afterwards(partial(self._prepared, item, begun))
+                return
             case Put():
                 self._engine.give_back(1)
                 item.transfer.sent_part(action, came)
@@ -260,13 +265,24 @@ class Lane:
                 item.transfer.answered(action, came)
         self._go_on(item)
 
+    def _prepared(self, item: _Item, begun: Begun | Problem, unwritten: Problem | None) -> None:
+        """Parts go only under what is written down: asked again, the server would name an upload that has ended."""
+        if unwritten is not None and not isinstance(begun, Problem):
+            begun = unwritten
+        item.transfer.prepared(begun)
+        if isinstance(begun, Problem) and not begun.permanent:
+            self._leave(item)
+        else:
+            self._go_on(item)
+
     def _mind(self, came: Reply | Problem) -> None:
         """Trouble of one is likely that of all."""
-        if isinstance(came, Reply) and came.status < 500 and came.status != 429:
+        if came.permanent if isinstance(came, Problem) else came.status < 500 and came.status != 429:
             self._rest = 0.0
             return
-        self._rest = min(2 * self._rest, REST_MOST) if self._rest else REST
-        self._rest_until = time.monotonic() + self._rest
+        if (now := time.monotonic()) >= self._rest_until:  # else it is the same trouble, of those that were under way
+            self._rest = min(2 * self._rest, REST_MOST) if self._rest else REST
+            self._rest_until = now + self._rest
 
     def _go_on(self, item: _Item, *, line: bool = False) -> None:
         """With a line, if it has one; it needs none before its part is granted."""
@@ -335,9 +351,7 @@ class Lane:
         try:
             job.handle = self._engine.add(item.transfer)
         except Stopped:
-            item.transfer.stop()
-            item.transfer.finish()
-            return
+            job.handle = self._engine.end(item.transfer)
         if job.stopping:
             job.handle.cancel()
 
@@ -350,11 +364,16 @@ class Lane:
         """All that is left goes to the engine."""
         self._starting.clear()
         self._leaving.clear()
+        try:
+            for item in [*self._items.values()]:
+                self._break_off(item)
+                self._hand_over(item)
+        finally:
+            self._let_wait_elsewhere()
+
+    def _let_wait_elsewhere(self) -> None:
         with self._lock:
             waiting, self._waiting, self._driven = self._waiting, {}, False
-        for item in [*self._items.values()]:
-            self._break_off(item)
-            self._hand_over(item)
         for job, make in waiting.items():
             self._hand_over(_Item(job, make()))
 
@@ -383,7 +402,8 @@ class _Turns:
             self._over = True
 
     def stop(self) -> None:
-        self._lane.close()
+        if not self._over:  # it may hear this after its end, and others drive by then
+            self._lane.close()
 
     def finish(self) -> None:
         """It has none."""
