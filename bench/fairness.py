@@ -134,7 +134,7 @@ def one_beside_many(site: Site, folder: Path, files: int) -> list[tuple[float, f
         with client(site, f"one-{number}") as one:
             one.upload(path)
         ((left,),) = site.rows("SELECT count(*) FROM assets WHERE tenant = 'many' AND state = 'processing'")
-        print(f"one of another tenant, while {left} of many are processed", flush=True)
+        print(f"one of another tenant, while {left} of many are not published yet", flush=True)
         time.sleep(3)
     site.until_all_done()
     found = site.rows(

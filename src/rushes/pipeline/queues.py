@@ -34,7 +34,7 @@ FINALIZE = QueueSpec("finalize", 32)
 VERIFY = QueueSpec("verify", None, by_tenant=True, look_seconds=0.25)
 PROCESS = QueueSpec("process", 64)
 QUICK = QueueSpec("quick", 2, by_tenant=True, for_others=1)
-READ = QueueSpec("read", 2, by_tenant=True, for_others=1, look_seconds=0.25)
+READ = QueueSpec("read", 2, by_tenant=True, for_others=1)
 STAGE = QueueSpec("stage", None, by_tenant=True, for_others=1, look_seconds=0.2)
 COPY = QueueSpec(
     "copy", 4, by_tenant=True, look_seconds=0.25
